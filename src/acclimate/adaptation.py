@@ -1,0 +1,393 @@
+"""The whole pipeline: two domains in, an adapted classifier out; and a finished run opened again from its path."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, fields
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from acclimate.classification import ClassifierTraining
+from acclimate.domains import DOMAINS, DataOptions, Domain, Images, LabelledImages, open_domain
+from acclimate.domains.base import default_data_root
+from acclimate.errors import DataError, RunError
+from acclimate.evaluation import Classifier, environment, folder_bytes, summary
+from acclimate.methods import AdaptationData, Config, Method, Task, find_method
+from acclimate.networks import GTAClassifier
+from acclimate.progress import say
+from acclimate.runs import Run
+from acclimate.state import load_tree, save_tree, write_json
+from acclimate.training import Engine, seed_for, train
+from acclimate.translation import TranslatedImages, Translator
+
+SCHEMA = 1
+KINDS = ("source-only", "adapted", "target-only")
+"""The classifiers that a run trains."""
+
+
+def adapt(
+    source: str | Path,
+    target: str | Path,
+    *,
+    method: str = "cyclegan",
+    preset: str = "fast",
+    out: str | Path | None = None,
+    data_root: str | Path | None = None,
+    device: str = "auto",
+    **settings: Any,
+) -> Adaptation:
+    """Adapt a classifier from a labelled source to an unlabelled target, start to end.
+
+    Parameters
+    ----------
+    source, target
+        A domain's name or a folder of images; the source's images lie in one folder a class.
+    method
+        A name in :data:`acclimate.methods.METHODS`.
+    preset
+        Of the method: ``fast``, ``notebook``, ``paper``, ``demo``.
+    out
+        The run directory; by default ``runs/SOURCE-TARGET-METHOD-PRESET-SEED``.
+    data_root
+        Where publishers' files lie or are downloaded to.
+    device
+        ``auto``, ``cpu``, ``cuda``, ``cuda:1``.
+    **settings
+        Any field of the method's config.
+
+    Returns
+    -------
+    Adaptation
+        The finished run.
+
+    Raises
+    ------
+    AcclimateError
+        Anything that the caller can mend, in one line.
+    """
+    adaptation = Adaptation.create(
+        source, target, method=method, preset=preset, out=out, data_root=data_root, device=device, **settings
+    )
+    adaptation.run_all()
+    return adaptation
+
+
+class Adaptation:
+    """A run with its domains, method and classifiers.
+
+    Parameters
+    ----------
+    run
+        The run directory, or its path.
+    device
+        Where to compute; None takes what the run was started with.
+    """
+
+    def __init__(self, run: Run | str | Path, device: str | None = None) -> None:
+        self.run = run if isinstance(run, Run) else Run(run)
+        stored = self.run.config
+        self.method_class = find_method(stored["method"])
+        known = {field.name for field in fields(self.method_class.config_class)}
+        self.config: Config = self.method_class.config_class(
+            **{name: value for name, value in stored["config"].items() if name in known}
+        )
+        self.engine = Engine.choose(device or stored["device"], self.config.precision)
+
+    @classmethod
+    def create(
+        cls,
+        source: str | Path,
+        target: str | Path,
+        *,
+        method: str = "cyclegan",
+        preset: str = "fast",
+        out: str | Path | None = None,
+        data_root: str | Path | None = None,
+        device: str = "auto",
+        **settings: Any,
+    ) -> Adaptation:
+        """Make a run directory for what :func:`adapt` would do, without doing it yet."""
+        config = find_method(method).config_class.preset(preset, **settings)
+        Engine.choose(device, config.precision)
+        root = Path(data_root or default_data_root()).expanduser().resolve()
+        options = _data_options(config, root)
+        opened = open_domain(source, options)
+        _check_pair(opened, open_domain(target, options, opened.classes))
+        names = [_slug(opened.name), _slug(str(target)), method, preset, str(config.seed)]
+        run = Run.create(
+            Path(out or Path("runs") / "-".join(names)).expanduser(),
+            {
+                "schema": SCHEMA,
+                "source": _spec(source),
+                "target": _spec(target),
+                "method": method,
+                "preset": preset,
+                "device": device,
+                "data_root": str(root),
+                "created": datetime.now(UTC).isoformat(timespec="seconds"),
+                "config": asdict(config),
+            },
+        )
+        return cls(run)
+
+    @property
+    def data_options(self) -> DataOptions:
+        """How the run reads images."""
+        return _data_options(self.config, Path(self.run.config["data_root"]))
+
+    @cached_property
+    def source(self) -> Domain:
+        """The source domain."""
+        return open_domain(self.run.config["source"], self.data_options)
+
+    @cached_property
+    def target(self) -> Domain:
+        """The target domain. Methods never get this, only :attr:`data`."""
+        return open_domain(self.run.config["target"], self.data_options, self.source.classes)
+
+    @property
+    def task(self) -> Task:
+        """Image shape and classes."""
+        return Task(self.config.channels, self.config.image_size, self.source.classes)
+
+    @property
+    def content(self) -> str:
+        """Whether source and target training images show the same objects: ``shared``, ``disjoint`` or ``separate``."""
+        if self.source.content != self.target.content:
+            return "separate"
+        return "disjoint" if self.config.disjoint else "shared"
+
+    @cached_property
+    def data(self) -> AdaptationData:
+        """What the method is handed: labelled source, unlabelled target."""
+        halve = self.content == "disjoint"
+        part = slice(0, None, 2) if halve else slice(None)
+        train, val = (self.source.labelled(split) for split in ("train", "val"))
+        target = self.target.images("train")
+        return AdaptationData(
+            LabelledImages(train.pixels[part], train.labels[part]),
+            LabelledImages(val.pixels[part], val.labels[part]),
+            Images(target.pixels[1::2]) if halve else target,
+        )
+
+    def run_all(self) -> dict[str, Any]:
+        """Do whatever is not done yet, and return the result, which is also written to ``result.json``."""
+        self.run.lock()
+        if (self.run.path / "result.json").exists():
+            return self.run.result
+        for name in ("source", "target"):
+            domain: Domain = getattr(self, name)
+            say(f"{name}: {domain.name}, " + ", ".join(f"{count:,} {split}" for split, count in domain.sizes().items()))
+        self.train_classifiers("source-only")
+        if self.method_class.translates:
+            self.train_method()
+            self.train_classifiers("adapted")
+        if self.config.target_only and self.target.has_labels:
+            self.train_classifiers("target-only")
+        result = self.evaluate()
+        write_json(self.run.path / "result.json", result)
+        return result
+
+    def build_method(self) -> Method:
+        """Return the method with fresh weights, seeded."""
+        with torch.random.fork_rng():
+            torch.manual_seed(seed_for(self.config.seed, "method"))
+            return self.method_class(self.config, self.task, self.engine)
+
+    def train_method(self) -> None:
+        """Train the method's phases, going on where they stopped."""
+        if self._method_done.exists():
+            return
+        method = self.build_method()
+        seconds = {}
+        for phase in method.phases(self.data):
+            seconds[phase.name] = train(phase, self.run, self.engine, self.config.seed)
+        write_json(self._method_done, seconds)
+        for name in seconds:
+            self.run.drop_checkpoints(name)
+
+    @property
+    def _method_done(self) -> Path:
+        return self.run.path / "models" / "method.json"
+
+    @property
+    def own_kind(self) -> str:
+        """The kind of classifier that the method is about."""
+        return "adapted" if self.method_class.translates else self.method_class.name
+
+    @property
+    def chosen_snapshot(self) -> int:
+        """The step of the snapshot that translates: the last one.
+
+        Raises
+        ------
+        RunError
+            The run has no snapshot yet.
+        """
+        snapshots = self.run.snapshots()
+        if not snapshots:
+            raise RunError(f"{self.run.path} has no trained translator yet: acclimate run --resume {self.run.path}")
+        return max(snapshots)
+
+    def translator(self, snapshot: int | None = None) -> Translator:
+        """Return the trained translator, from a snapshot's step or the chosen one."""
+        if not self.method_class.translates:
+            raise RunError(f"{self.run.path}: the method {self.method_class.name} does not translate images")
+        step = self.chosen_snapshot if snapshot is None else snapshot
+        method = self.build_method()
+        method.load_translators(load_tree(self.run.snapshots()[step]))
+        return Translator(method, self.engine)
+
+    def translated_source(self) -> tuple[LabelledImages | TranslatedImages, LabelledImages]:
+        """Return the source's training and validation images in the target's style.
+
+        Offline, both are written to the run once. On the fly only the validation images are translated beforehand, in
+        memory, as a validation set has to stay the same from epoch to epoch.
+        """
+        offline = getattr(self.config, "adapt", "offline") == "offline"
+        train = self.data.source_train.first(self.config.classifier_images or None)
+        val = self._translated("val", self.data.source_val, keep=offline)
+        if not offline:
+            return TranslatedImages(train, self.translator()), val
+        return self._translated("train", train, keep=True), val
+
+    def _translated(self, split: str, images: LabelledImages, *, keep: bool) -> LabelledImages:
+        path = self.run.path / "translated" / f"{split}.safetensors"
+        if keep and path.exists():
+            return LabelledImages(load_tree(path)["pixels"], images.labels)
+        start = time.monotonic()
+        seed = seed_for(self.config.seed, "translation", split)
+        pixels = self.translator().all(images.pixels, seed, description=f"translating {split}")
+        if keep:
+            save_tree(path, {"pixels": pixels, "seconds": time.monotonic() - start})
+        return LabelledImages(pixels, images.labels)
+
+    def train_classifiers(self, kind: str) -> None:
+        """Train the repeats of one kind, ``adapted``, ``source-only`` or ``target-only``, that are not trained yet."""
+        missing = [name for name in self._names(kind) if not self.run.model(name).exists()]
+        if not missing:
+            return
+        train_set, val = self._classifier_data(kind)
+        for name in missing:
+            training = ClassifierTraining(name, train_set, val, self.config, self.task, self.engine, self.config.seed)
+            seconds = train(training.phase, self.run, self.engine, self.config.seed)
+            cost = {"seconds": seconds, "translation_seconds": getattr(training.train, "seconds", 0.0)}
+            save_tree(self.run.model(name), {"weights": training.classifier.state_dict(), **cost})
+            self.run.drop_checkpoints(name)
+
+    def _names(self, kind: str) -> list[str]:
+        return [f"{kind}-{index}" for index in range(self.config.repeats)]
+
+    def _classifier_data(self, kind: str) -> tuple[LabelledImages | TranslatedImages, LabelledImages]:
+        if kind == "adapted":
+            return self.translated_source()
+        if kind == "source-only":
+            return self.data.source_train, self.data.source_val
+        return self.target.labelled("train"), self.target.labelled("val")
+
+    def classifier(self, kind: str | None = None) -> Classifier:
+        """Return the run's trained classifier: the adapted one, or that of another kind.
+
+        Raises
+        ------
+        RunError
+            It is not trained yet.
+        """
+        kind = kind or self.own_kind
+        networks = []
+        for name in self._names(kind):
+            path = self.run.model(name)
+            if not path.exists():
+                raise RunError(f"{self.run.path} has no classifier {name!r}: go on with acclimate run --resume {self.run.path}")
+            network = GTAClassifier(self.task.channels, len(self.task.classes), self.task.image_size)
+            network.load_state_dict(load_tree(path)["weights"])
+            networks.append(network.to(self.engine.device).eval())
+        return Classifier(networks, self.task.classes, self.engine)
+
+    def evaluate(self) -> dict[str, Any]:
+        """Measure every trained classifier on the target's test images; return the result with its protocol."""
+        own = self.own_kind
+        trained = [kind for kind in KINDS if all(self.run.model(name).exists() for name in self._names(kind))]
+        measured: dict[str, Any] = dict.fromkeys(KINDS)
+        ensemble = None
+        if self.target.has_labels:
+            test = self.target.labelled("test")
+            measured |= {kind: summary(self.classifier(kind).accuracies(test)) for kind in trained}
+            right = self.classifier().probabilities(test.pixels).argmax(1) == test.labels
+            ensemble = round(right.float().mean().item(), 6)
+        stored = self.run.config
+        return {
+            "schema": SCHEMA,
+            "method": self.method_class.name,
+            "preset": stored["preset"],
+            "source": stored["source"],
+            "target": stored["target"],
+            "seed": self.config.seed,
+            "accuracy": measured[own],
+            "ensemble_accuracy": ensemble,
+            "baselines": {"source_only": measured["source-only"], "target_only": measured["target-only"]},
+            "selection": {
+                "rule": "last",
+                "checkpoint": self.chosen_snapshot if self.method_class.translates else 0,
+                "target_labels_used": False,
+            },
+            "protocol": {
+                "splits": {name: list(getattr(self, name).sizes().values()) for name in ("source", "target")},
+                "content": self.content,
+                "transductive": False,
+                "data": {domain.name: domain.manifest()["md5"] for domain in (self.source, self.target)},
+            },
+            "config": asdict(self.config),
+            "seconds": self._seconds(),
+            "bytes_on_disk": folder_bytes(self.run.path / "translated"),
+            **environment(self.engine),
+        }
+
+    def _seconds(self) -> dict[str, float]:
+        """Add up what each part took, over every process that worked on the run."""
+        phases = json.loads(path.read_text()) if (path := self._method_done).exists() else {}
+        translated = [load_tree(path)["seconds"] for path in (self.run.path / "translated").glob("*.safetensors")]
+        models = {path.stem: load_tree(path) for path in (self.run.path / "models").glob("*.safetensors")}
+        kinds = {
+            kind.replace("-", "_"): sum(model["seconds"] for name, model in models.items() if name.startswith(kind))
+            for kind in KINDS
+        }
+        seconds = {
+            "translator": sum(phases.values()),
+            "translation": sum(translated) + sum(model["translation_seconds"] for model in models.values()),
+            "classifier": kinds[self.own_kind.replace("-", "_")],
+            "source_only": kinds["source_only"],
+            "target_only": kinds["target_only"],
+        }
+        seconds["total"] = sum(phases.values()) + sum(translated) + sum(kinds.values())
+        return {name: round(value, 1) for name, value in seconds.items()}
+
+
+def _data_options(config: Config, data_root: Path) -> DataOptions:
+    return DataOptions(
+        image_size=config.image_size,
+        channels=config.channels,
+        fit=config.fit,
+        strict=config.strict,
+        data_root=data_root,
+    )
+
+
+def _check_pair(source: Domain, target: Domain) -> None:
+    if source.classes != target.classes:
+        shown = [", ".join(domain.classes[:12]) for domain in (source, target)]
+        raise DataError(f"{source.name} has the classes {shown[0]}; {target.name} has {shown[1]}: they must be the same")
+
+
+def _spec(name: str | Path) -> str:
+    """Return a domain's name, or a folder's full path, so that the run can be resumed from anywhere."""
+    return str(name) if str(name) in DOMAINS else str(Path(name).expanduser().resolve())
+
+
+def _slug(name: str | Path) -> str:
+    return str(name) if str(name) in DOMAINS else Path(name).expanduser().resolve().name or "folder"

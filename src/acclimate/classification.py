@@ -1,0 +1,136 @@
+"""The classifier stage (section 4.3): one recipe for adapted, source-only and target-only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from acclimate.domains.base import LabelledImages
+from acclimate.images import to_float
+from acclimate.methods.base import Config, Task
+from acclimate.networks import GTAClassifier, init_glorot
+from acclimate.training import Batches, Engine, Phase, seed_for
+from acclimate.translation import TranslatedImages
+
+EVALUATION_BATCH = 500
+MIN_DELTA = 1e-4
+
+
+class ClassifierTraining:
+    """Adam, cross entropy, early stopping and a plateau schedule on a validation set of the same kind.
+
+    The validation set is translated source when the training set is: no target label steers anything. The last weights are
+    kept, as the paper's author kept them.
+
+    Parameters
+    ----------
+    name
+        Names the phase.
+    train, val
+        Labelled uint8 images; those for training may be translated on the fly.
+    config
+        Learning rate, batch, epochs, patience.
+    task
+        Image shape and classes.
+    engine
+        Where to compute.
+    seed
+        Drives initial weights and order.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        train: LabelledImages | TranslatedImages,
+        val: LabelledImages,
+        config: Config,
+        task: Task,
+        engine: Engine,
+        seed: int,
+    ) -> None:
+        self.config, self.engine = config, engine
+        with torch.random.fork_rng():
+            torch.manual_seed(seed_for(seed, name, "weights"))
+            self.classifier = GTAClassifier(task.channels, len(task.classes), task.image_size)
+            init_glorot(self.classifier)
+        self.classifier.to(engine.device)
+        self.optimizer = torch.optim.Adam(self.classifier.parameters(), config.classifier_lr, eps=1e-7, fused=True)
+        self.stopping = PlateauStopping(self.optimizer, config.classifier_plateau, config.classifier_patience)
+        self.train = train.first(config.classifier_images or None).to(engine.device)
+        self.val = val.to(engine.device)
+        self.batches = Batches(len(self.train), config.classifier_batch_size, seed_for(seed, name, "order"), drop_last=False)
+        self.phase = Phase(
+            name,
+            config.classifier_epochs * self.batches.steps_per_epoch,
+            self.step,
+            {"classifier": self.classifier, "optimizer": self.optimizer, "stopping": self.stopping},
+            self.batches.steps_per_epoch,
+            self.end_epoch,
+        )
+
+    def step(self, number: int) -> Mapping[str, Tensor]:
+        """Update the classifier on one batch."""
+        pixels, labels = self.train.batch(self.batches[number].to(self.engine.device))
+        self.classifier.train()
+        with self.engine.autocast():
+            logits = self.classifier(to_float(pixels)).float()
+        loss = F.cross_entropy(logits, labels)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        return {"loss": loss, "accuracy": (logits.argmax(1) == labels).float().mean()}
+
+    def end_epoch(self) -> tuple[dict[str, float], bool]:
+        """Validate, lower the learning rate on a plateau, say whether to stop."""
+        logits = predict_logits(self.classifier, self.val.pixels, self.engine)
+        labels = self.val.labels.to(logits.device)
+        loss = F.cross_entropy(logits, labels).item()
+        accuracy = (logits.argmax(1) == labels).float().mean().item()
+        stop = self.stopping.update(loss)
+        return {"val_loss": loss, "val_accuracy": accuracy, "lr": self.optimizer.param_groups[0]["lr"]}, stop
+
+
+class PlateauStopping:
+    """The author's two Keras callbacks: learning rate to a tenth after ``plateau`` epochs that were no better than the best
+    by 1e-4, stop after ``patience`` such epochs.
+
+    Parameters
+    ----------
+    optimizer
+        Whose learning rate falls.
+    plateau, patience
+        Epochs.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, plateau: int, patience: int) -> None:
+        # torch counts the epochs that are tolerated, Keras those until it acts: hence one less
+        self.schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
+            optimizer, factor=0.1, patience=plateau - 1, threshold=MIN_DELTA, threshold_mode="abs"
+        )
+        self.patience, self.best, self.waited = patience, float("inf"), 0
+
+    def update(self, loss: float) -> bool:
+        """Take an epoch's validation loss; return whether to stop."""
+        self.schedule.step(loss)
+        better = loss < self.best - MIN_DELTA
+        self.best, self.waited = (loss, 0) if better else (self.best, self.waited + 1)
+        return self.waited >= self.patience
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"schedule": self.schedule.state_dict(), "best": self.best, "waited": self.waited}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.schedule.load_state_dict(state_dict["schedule"])
+        self.best, self.waited = state_dict["best"], state_dict["waited"]
+
+
+@torch.no_grad()
+def predict_logits(classifier: nn.Module, pixels: Tensor, engine: Engine) -> Tensor:
+    """Return logits float32 ``[N, classes]`` on the CPU for uint8 images ``[N, C, H, W]``, computed in float32."""
+    classifier.eval()
+    chunks = [classifier(to_float(chunk.to(engine.device))).cpu() for chunk in pixels.split(EVALUATION_BATCH)]
+    return torch.cat(chunks)

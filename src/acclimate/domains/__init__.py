@@ -1,0 +1,48 @@
+"""Domains: one file each. :func:`open_domain` takes a name or a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from acclimate.domains.base import DataOptions, Domain, Images, LabelledImages
+from acclimate.domains.digits import Digits, DigitsM
+from acclimate.domains.folder import Folder
+from acclimate.domains.mnist import MNIST
+from acclimate.domains.mnist_m import MNISTM
+from acclimate.domains.svhn import SVHN, SVHN8k
+from acclimate.domains.usps import USPS
+from acclimate.errors import DataError, did_you_mean
+
+__all__ = ["DOMAINS", "DataOptions", "Domain", "Images", "LabelledImages", "open_domain"]
+
+DOMAINS: dict[str, type[Domain]] = {
+    domain.name: domain for domain in (Digits, DigitsM, MNIST, MNISTM, SVHN, SVHN8k, USPS)
+}
+
+
+def open_domain(name: str | Path, options: DataOptions | None = None, classes: Sequence[str] | None = None) -> Domain:
+    """Open a domain by name, or a folder of images by path.
+
+    Parameters
+    ----------
+    name
+        A name in :data:`DOMAINS`, else a folder; ``./digits`` is the folder where a name is the same.
+    options
+        Image size, channels, where data lies.
+    classes
+        For a folder that is a target: its source's classes.
+
+    Raises
+    ------
+    DataError
+        Neither a domain nor a folder.
+    """
+    text = str(name)
+    if text in DOMAINS:
+        return DOMAINS[text](options)
+    path = Path(name).expanduser()
+    if path.exists() or "/" in text:
+        return Folder(path, options, classes)
+    known = ", ".join(DOMAINS)
+    raise DataError(f"no domain and no folder named {text!r}.{did_you_mean(text, DOMAINS)} Domains: {known}")

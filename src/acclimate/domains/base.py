@@ -1,0 +1,303 @@
+"""What a domain is: named splits of images, class names, provenance, and a cache of the images at the working size."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from platformdirs import user_cache_path
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from acclimate.domains.download import RemoteFile
+from acclimate.errors import DataError
+from acclimate.images import Fit, from_arrays
+
+SplitName = Literal["train", "val", "test"]
+SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
+UNKNOWN_LABEL = -1
+"""The label of an image whose class nobody knows."""
+
+CACHE_VERSION = 1
+
+
+def cache_root() -> Path:
+    """Where images at the working size are kept: ``$ACCLIMATE_CACHE`` or the user's cache folder."""
+    return Path(os.environ.get("ACCLIMATE_CACHE") or user_cache_path("acclimate"))
+
+
+def default_data_root() -> Path:
+    """Where publishers' files are looked for and downloaded to: ``$ACCLIMATE_DATA`` or ``data`` in the cache folder."""
+    return Path(os.environ.get("ACCLIMATE_DATA") or cache_root() / "data")
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images without labels: all that a method ever sees of the target.
+
+    Attributes
+    ----------
+    pixels
+        uint8 ``[N, C, H, W]``, perhaps memory-mapped.
+    """
+
+    pixels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def first(self, count: int | None) -> Images:
+        """Return the first ``count`` images, all for None."""
+        return Images(self.pixels[:count])
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Images with labels: the source, and what the evaluator keeps.
+
+    Attributes
+    ----------
+    pixels
+        uint8 ``[N, C, H, W]``.
+    labels
+        int64 ``[N]``, indices of the domain's class names.
+    """
+
+    pixels: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def first(self, count: int | None) -> LabelledImages:
+        """Return the first ``count`` images, all for None."""
+        return LabelledImages(self.pixels[:count], self.labels[:count])
+
+    def unlabelled(self) -> Images:
+        """Return the images alone."""
+        return Images(self.pixels)
+
+    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the images and labels at ``indices``."""
+        return self.pixels[indices], self.labels[indices]
+
+    def to(self, device: torch.device) -> LabelledImages:
+        """Return the set on another device."""
+        return LabelledImages(self.pixels.to(device), self.labels.to(device))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """How a domain's images are read.
+
+    Attributes
+    ----------
+    image_size
+        Height and width in pixels.
+    channels
+        1 or 3.
+    fit
+        How a user's images become square: ``stretch``, ``crop`` the middle, or ``pad`` with black.
+    strict
+        Refuse a folder with unreadable images instead of skipping them.
+    data_root
+        Folder with one subfolder a publisher.
+    download
+        Fetch missing files.
+    """
+
+    image_size: int = 32
+    channels: int = 3
+    fit: Fit = "stretch"
+    strict: bool = False
+    data_root: Path = field(default_factory=default_data_root)
+    download: bool = True
+
+    def __post_init__(self) -> None:
+        if self.channels not in (1, 3):
+            raise DataError(f"images have 1 or 3 channels, not {self.channels}")
+        if not 8 <= self.image_size <= 1024:
+            raise DataError(f"image size {self.image_size} is out of range: 8 to 1024")
+
+
+@dataclass(frozen=True)
+class RawSplit:
+    """What a domain reads from its files, before it is brought to the working size."""
+
+    pixels: NDArray[np.uint8] | Tensor
+    """uint8 ``[N, H, W]`` or ``[N, H, W, C]`` at native size, or a tensor ``[N, C, H, W]`` at the working size."""
+    labels: NDArray[np.integer]
+    names: tuple[str, ...] | None = None
+    """The images' names in the publisher's or user's own terms, such as relative paths."""
+
+
+class Domain:
+    """A named set of images in three splits.
+
+    Images and labels are read from separate files of the cache, so that opening the images alone never touches a label.
+    Subclasses say what files they need and how to read them; see "Add a domain" in CONTRIBUTING.md.
+
+    Attributes
+    ----------
+    name
+        What a person types.
+    classes
+        Class names, in the order of the labels.
+    content
+        What the images show; two domains of the same content hold the same objects in two styles, in the same order.
+    native
+        Size and kind of the published images, for people.
+    licence
+        The publisher's terms, for people.
+    """
+
+    name: ClassVar[str] = ""
+    classes: tuple[str, ...] = ()
+    content: str = ""
+    native: ClassVar[str] = ""
+    licence: ClassVar[str] = ""
+    files: ClassVar[tuple[RemoteFile, ...]] = ()
+    checksum: ClassVar[str | None] = None
+    """md5 over the native pixels and labels of all splits, where the domain has one right content."""
+
+    def __init__(self, options: DataOptions | None = None) -> None:
+        self.options = options or DataOptions()
+        self._folder: Path | None = None
+
+    def read(self) -> Mapping[str, RawSplit]:
+        """Read every split from the files."""
+        raise NotImplementedError
+
+    def fingerprint(self) -> str:
+        """Identify the content that :meth:`read` would give, cheaply: the cache's key.
+
+        A file is identified by size and time of change: that the cache is keyed to a file that was verified in full when
+        it was read is enough.
+        """
+        stats = [(self.options.data_root / file.path).stat() for file in self.required_files()]
+        return digest(*(f"{stat.st_size}:{stat.st_mtime_ns}" for stat in stats))
+
+    def required_files(self) -> tuple[RemoteFile, ...]:
+        """List the publisher's files that the domain is made of."""
+        return self.files
+
+    def prepare(self) -> Path:
+        """Fetch, verify, read and cache the domain at the working size; return its cache folder.
+
+        Raises
+        ------
+        DataError
+            A file is missing and cannot be fetched, or is not what its publisher serves.
+        """
+        if self._folder is None:
+            for file in self.required_files():
+                file.ensure(self.options.data_root, download=self.options.download)
+            options = self.options
+            key = digest(CACHE_VERSION, self.name, self.fingerprint(), options.image_size, options.channels, options.fit)
+            folder = cache_root() / "prepared" / f"{self.slug}-{options.image_size}px-{key[:12]}"
+            if not (folder / "manifest.json").exists():
+                self._build(folder)
+            self._folder = folder
+        return self._folder
+
+    @property
+    def slug(self) -> str:
+        """The name as part of a file name."""
+        return self.name
+
+    def _build(self, folder: Path) -> None:
+        splits = self.read()
+        if self.checksum is not None and (found := content_checksum(splits)) != self.checksum:
+            raise DataError(f"{self.name}: the content's md5 is {found}, expected {self.checksum}")
+        partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        try:
+            for name, split in splits.items():
+                pixels = split.pixels
+                if not isinstance(pixels, Tensor):
+                    pixels = from_arrays(pixels, self.options.image_size, self.options.channels)
+                save_file({"pixels": pixels}, partial / f"{name}.images.safetensors")
+                labels = torch.from_numpy(np.asarray(split.labels, dtype=np.int64))
+                save_file({"labels": labels}, partial / f"{name}.labels.safetensors")
+                if split.names is not None:
+                    (partial / f"{name}.names.json").write_text(json.dumps(split.names))
+            manifest = {"name": self.name, "splits": {name: len(split.labels) for name, split in splits.items()}}
+            manifest |= {"md5": content_checksum(splits), **self.notes()}
+            (partial / "manifest.json").write_text(json.dumps(manifest, indent=1))
+            shutil.rmtree(folder, ignore_errors=True)
+            partial.rename(folder)
+        except OSError as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise DataError(f"cannot write the image cache under {cache_root()}: {error.strerror or error}") from None
+
+    def notes(self) -> dict[str, object]:
+        """What else the manifest should say, such as the images that were skipped."""
+        return {}
+
+    def manifest(self) -> dict[str, object]:
+        """Return name, split sizes, md5 of the native content, and notes."""
+        result: dict[str, object] = json.loads((self.prepare() / "manifest.json").read_text())
+        return result
+
+    def sizes(self) -> dict[str, int]:
+        """Return the number of images of each split."""
+        sizes = self.manifest()["splits"]
+        assert isinstance(sizes, dict)
+        return sizes
+
+    def images(self, split: SplitName) -> Images:
+        """Return a split without its labels, uint8 ``[N, C, H, W]``; no label is read."""
+        return Images(load_file(self.prepare() / f"{split}.images.safetensors")["pixels"])
+
+    def labelled(self, split: SplitName) -> LabelledImages:
+        """Return a split with labels; images of unknown class are left out."""
+        pixels = self.images(split).pixels
+        labels = load_file(self.prepare() / f"{split}.labels.safetensors")["labels"]
+        known = labels != UNKNOWN_LABEL
+        return LabelledImages(pixels, labels) if bool(known.all()) else LabelledImages(pixels[known], labels[known])
+
+    def names(self, split: SplitName) -> list[str] | None:
+        """Return the images' own names, such as relative paths, or None where they have none."""
+        path = self.prepare() / f"{split}.names.json"
+        return json.loads(path.read_text()) if path.exists() else None
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether the evaluator will find labels."""
+        return True
+
+    def describe(self) -> dict[str, object]:
+        """Everything about the domain that a result file or a person may ask."""
+        described = {"native": self.native, "licence": self.licence, "classes": list(self.classes)}
+        return self.manifest() | described | {"options": {k: str(v) for k, v in asdict(self.options).items()}}
+
+
+def digest(*parts: object) -> str:
+    """Return the sha256 over the parts' texts."""
+    return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
+
+
+def content_checksum(splits: Mapping[str, RawSplit]) -> str:
+    """Return the md5 over pixels and labels of all splits as they were read."""
+    checksum = hashlib.md5(usedforsecurity=False)
+    for name in SPLITS:
+        if name in splits:
+            pixels = splits[name].pixels
+            checksum.update(np.ascontiguousarray(pixels.numpy() if isinstance(pixels, Tensor) else pixels))
+            checksum.update(np.ascontiguousarray(splits[name].labels, dtype=np.int64))
+    return checksum.hexdigest()
+
+
+def shuffled(count: int, seed: int = 42) -> NDArray[np.int64]:
+    """Return a permutation from NumPy's frozen legacy generator: the same on every version and machine."""
+    return np.random.RandomState(seed).permutation(count).astype(np.int64)  # noqa: NPY002 (frozen stream wanted)

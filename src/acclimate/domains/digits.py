@@ -1,0 +1,69 @@
+"""The embedded domains: scikit-learn's bundled UCI digits and, over its bundled photos, their MNIST-M. No network."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from acclimate.domains.base import Domain, RawSplit, digest, shuffled
+from acclimate.domains.mnist import DIGITS
+from acclimate.domains.mnist_m import blend
+from acclimate.images import from_arrays
+
+_BOUNDS = {"train": slice(0, 1197), "val": slice(1197, 1397), "test": slice(1397, None)}
+
+
+class Digits(Domain):
+    """UCI handwritten digits (Alpaydin and Kaynak, 1998), 8x8 gray, split 1,197 / 200 / 400."""
+
+    name = "digits"
+    classes = DIGITS
+    content = "digits"
+    native = "8x8 gray"
+    licence = "CC BY 4.0"
+
+    def fingerprint(self) -> str:
+        return "scikit-learn"
+
+    def read(self) -> dict[str, RawSplit]:
+        pixels, labels = read_digits()
+        return {name: RawSplit(pixels[bounds], labels[bounds]) for name, bounds in _BOUNDS.items()}
+
+
+class DigitsM(Domain):
+    """The recipe of MNIST-M over :class:`Digits`, enlarged to 28x28, and scikit-learn's two bundled photos.
+
+    Patches for training and validation come from the photos' left two thirds, those for testing from the right third.
+    """
+
+    name = "digits-m"
+    classes = DIGITS
+    content = "digits"
+    native = "28x28 RGB"
+    licence = "CC BY 4.0; the photos CC BY 2.0"
+
+    def fingerprint(self) -> str:
+        return digest("scikit-learn", 1)
+
+    def read(self) -> dict[str, RawSplit]:
+        from sklearn.datasets import load_sample_images
+
+        pixels, labels = read_digits()
+        enlarged = from_arrays(pixels, 28, 1)[:, 0].numpy()
+        photos = [np.asarray(photo) for photo in load_sample_images().images]
+        left = [photo[:, : photo.shape[1] * 2 // 3] for photo in photos]
+        right = [photo[:, photo.shape[1] * 2 // 3 :] for photo in photos]
+        return {
+            name: RawSplit(blend(enlarged[bounds], right if name == "test" else left, seed), labels[bounds])
+            for seed, (name, bounds) in enumerate(_BOUNDS.items())
+        }
+
+
+def read_digits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return scikit-learn's digits in a seeded order: pixels uint8 ``[1797, 8, 8]`` (16 levels spread to 255), labels."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    order = shuffled(len(bunch.target))
+    pixels = np.rint(bunch.images[order] * (255 / 16)).astype(np.uint8)
+    return pixels, bunch.target[order].astype(np.int64)

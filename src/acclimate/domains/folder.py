@@ -1,0 +1,142 @@
+"""A user's own images: a folder a class for a source, any nesting for a target."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from acclimate.domains.base import UNKNOWN_LABEL, DataOptions, Domain, RawSplit, digest, shuffled
+from acclimate.errors import DataError
+from acclimate.images import image_files, read_image
+from acclimate.progress import progress, say
+
+_SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+_SHARES = {"val": 0.1, "test": 0.1}
+
+
+class Folder(Domain):
+    """Images below a folder.
+
+    The name of the folder that an image lies in is its class. With ``classes`` given (a target's are its source's), a
+    folder of another name gives an image without a class, which is fine: such images are trained on but not evaluated on.
+    Where the top folder holds ``train``, ``val`` (or ``valid``) and ``test``, these are the splits; else a tenth of the
+    images, drawn with a fixed seed, is for validation and a tenth for testing. A target without any label needs no test
+    images: then all but the validation images are for training.
+
+    Parameters
+    ----------
+    path
+        The folder.
+    options
+        Size, channels, fit, strictness.
+    classes
+        Class names; None takes the names of the folders.
+
+    Raises
+    ------
+    DataError
+        No such folder, no image in it, fewer than two classes, or with ``strict`` an unreadable image.
+    """
+
+    native = "any size"
+    licence = "yours"
+
+    def __init__(self, path: Path, options: DataOptions | None = None, classes: Sequence[str] | None = None) -> None:
+        super().__init__(options)
+        self.path = Path(path).expanduser()
+        if not self.path.exists():
+            raise DataError(f"no such folder: {self.path}")
+        if not self.path.is_dir():
+            raise DataError(f"not a folder: {self.path}")
+        self.paths = image_files(self.path)
+        if not self.paths:
+            raise DataError(f"no image in {self.path} or below it")
+        self.name = str(path)  # type: ignore[misc]
+        self.content = str(self.path.resolve())
+        self.is_source = classes is None
+        self.classes = tuple(classes) if classes is not None else self._folder_classes()
+        self.skipped: list[str] = []
+
+    def _folder_classes(self) -> tuple[str, ...]:
+        names = {path.parent.name for path in self.paths if path.parent != self.path and path.parent.name not in _SPLIT_FOLDERS}
+        loose = [path for path in self.paths if path.parent == self.path]
+        if loose:
+            raise DataError(f"{self.path} is to be a labelled source, one folder a class, but {loose[0].name} lies in no class folder")
+        if len(names) < 2:
+            found = f"only {next(iter(names))!r}" if names else "none"
+            raise DataError(f"a source needs at least two classes, one folder each; {self.path} has {found}")
+        return tuple(sorted(names))
+
+    @property
+    def slug(self) -> str:
+        return "".join(c if c.isalnum() else "-" for c in self.path.resolve().name)[:40] or "folder"
+
+    def fingerprint(self) -> str:
+        stats = [(path.relative_to(self.path), path.stat()) for path in self.paths]
+        files = (f"{name}:{stat.st_size}:{stat.st_mtime_ns}" for name, stat in stats)
+        return digest(self.path.resolve(), self.options.strict, *self.classes, *files)
+
+    @property
+    def has_labels(self) -> bool:
+        return any(path.parent.name in self.classes for path in self.paths)
+
+    def notes(self) -> dict[str, object]:
+        return {"skipped": self.skipped}
+
+    def read(self) -> dict[str, RawSplit]:
+        images, labels, names = [], [], []
+        with progress(f"reading {self.path.name}", len(self.paths), unit="images") as bar:
+            for path in self.paths:
+                try:
+                    images.append(read_image(path, self.options.image_size, self.options.channels, self.options.fit))
+                except DataError as error:
+                    if self.options.strict:
+                        raise
+                    self.skipped.append(str(error))
+                else:
+                    known = path.parent.name in self.classes
+                    labels.append(self.classes.index(path.parent.name) if known else UNKNOWN_LABEL)
+                    names.append(path.relative_to(self.path))
+                bar.advance()
+        if self.skipped:
+            say(f"skipped {len(self.skipped)} of {len(self.paths)} files in {self.path} (--strict refuses instead):")
+            for line in self.skipped[:20]:
+                say(f"  {line}")
+        if not images:
+            raise DataError(f"none of the {len(self.paths)} files in {self.path} is a readable image")
+        pixels, label_array = torch.stack(images), np.array(labels, dtype=np.int64)
+        self._check_classes(label_array)
+        return {
+            split: _take(pixels, label_array, names, indices) for split, indices in self._split(names, label_array).items()
+        }
+
+    def _check_classes(self, labels: np.ndarray[tuple[int], np.dtype[np.int64]]) -> None:
+        if self.is_source:
+            counts = np.bincount(labels, minlength=len(self.classes))
+            for name, count in zip(self.classes, counts, strict=True):
+                if count < 3:
+                    raise DataError(f"class {name!r} of {self.path} has {count} readable images; 3 are the least")
+
+    def _split(self, names: list[Path], labels: np.ndarray[tuple[int], np.dtype[np.int64]]) -> dict[str, np.ndarray[tuple[int], np.dtype[np.int64]]]:
+        order = shuffled(len(names))
+        given = {index: _SPLIT_FOLDERS[names[index].parts[0]] for index in order if names[index].parts[0] in _SPLIT_FOLDERS}
+        split_of = np.array([given.get(index, "train") for index in order])
+        for split, share in _SHARES.items():
+            if split in given.values() or (split == "test" and not self.has_labels):
+                continue
+            candidates = np.flatnonzero(split_of == "train")
+            if self.is_source:  # every class in every split; a target is split without a look at its labels
+                by_class = [candidates[labels[order[candidates]] == label] for label in range(len(self.classes))]
+                chosen = np.concatenate([members[: max(1, round(share * len(members)))] for members in by_class])
+            else:
+                chosen = candidates[: round(share * len(candidates))]
+            split_of[chosen] = split
+        return {split: order[split_of == split] for split in ("train", "val", "test")}
+
+
+def _take(pixels: Tensor, labels: np.ndarray[tuple[int], np.dtype[np.int64]], names: list[Path], indices: np.ndarray[tuple[int], np.dtype[np.int64]]) -> RawSplit:
+    return RawSplit(pixels[torch.from_numpy(indices)], labels[indices], tuple(str(names[index]) for index in indices))

@@ -1,0 +1,26 @@
+"""Losses, each with its equation in the paper (section 4.1.3) and hand-checked in the tests."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def lsgan_generator(fake_scores: Tensor) -> Tensor:
+    """E[(D(G(x)) - 1)^2]: what the generator minimises. ``fake_scores``: any shape, in [0, 1] after the sigmoid."""
+    return (fake_scores.float() - 1.0).square().mean()
+
+
+def lsgan_discriminator(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+    """E[(D(y) - 1)^2] + E[D(G(x))^2]: what the discriminator minimises."""
+    return (real_scores.float() - 1.0).square().mean() + fake_scores.float().square().mean()
+
+
+def reconstruction(images: Tensor, reference: Tensor) -> Tensor:
+    """E[|F(G(x)) - x|] or E[|G(y) - y|] a pixel: the cycle and the identity term (mean over pixels, as in the author's MAE)."""
+    return F.l1_loss(images.float(), reference.float())
+
+
+def discriminator_accuracy(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+    """Share of patches told right at the threshold 0.5; the paper found 0.6 to 0.8 healthy (section 4.3)."""
+    return ((real_scores > 0.5).float().mean() + (fake_scores <= 0.5).float().mean()) / 2

@@ -1,0 +1,10 @@
+"""The two bars that every adapted number stands between: no adaptation at all, and labels in the target."""
+
+from __future__ import annotations
+
+from acclimate.methods.base import Method, register
+
+
+@register("source-only")
+class SourceOnly(Method):
+    """The classifier trained on the source as it is: what the domain shift costs."""

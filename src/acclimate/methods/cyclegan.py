@@ -1,0 +1,289 @@
+"""CycleGAN adaptation (Basci, "Unsupervised Domain Adaptation through CycleGAN"; Zhu et al., arXiv:1703.10593)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from acclimate.images import to_float
+from acclimate.losses import discriminator_accuracy, lsgan_discriminator, lsgan_generator, reconstruction
+from acclimate.methods.base import AdaptationData, Config, Method, Task, register
+from acclimate.networks import DropoutMode, PatchGAN, UNet, init_normal
+from acclimate.training import Batches, Engine, Phase, seed_for
+
+
+@dataclass(frozen=True, kw_only=True)
+class CycleGANConfig(Config):
+    """Settings of CycleGAN adaptation; the defaults are the paper's.
+
+    Parameters
+    ----------
+    adapt
+        offline writes the translated images once; on-the-fly translates each batch anew while the classifier trains.
+    epochs
+        Epochs of the translator; one is a pass over the larger of the two training sets.
+    steps
+        Steps of the translator instead of epochs; 0 for epochs.
+    images
+        Training images a domain that the translator sees, the first so many; 0 for all.
+    batch_size
+        Images a domain in a step of the translator.
+    lr
+        Adam's learning rate for generators and discriminators.
+    beta1
+        Adam's first decay rate.
+    lr_decay
+        linear lets the learning rate fall to 0 over the second half.
+    width
+        Channels of the generators' first level.
+    discriminator_width
+        Channels of the discriminators' first layer.
+    cycle_weight
+        Weight of the cycle-consistency terms (lambda 1).
+    identity_weight
+        Weight of the identity terms (lambda 2); 0 saves their computation.
+    discriminator_weight
+        Factor of the discriminators' objective.
+    pool
+        Generated images that the discriminators are shown again later, a domain; 0 for none.
+    ema
+        Decay of the generators' running average, which then does the translating; 0 for none.
+    dropout
+        Probability in the generators' innermost up block.
+    dropout_mode
+        Dropout while translating: alive as in training, fixed to one seeded mask, or off.
+    snapshots
+        Snapshots of the generators over the training, evenly spaced.
+    """
+
+    adapt: Literal["offline", "on-the-fly"] = "offline"
+    epochs: int = 50
+    steps: int = 0
+    images: int = 0
+    batch_size: int = 32
+    lr: float = 2e-4
+    beta1: float = 0.5
+    lr_decay: Literal["none", "linear"] = "none"
+    width: int = 32
+    discriminator_width: int = 64
+    cycle_weight: float = 8.0
+    identity_weight: float = 0.8
+    discriminator_weight: float = 0.5
+    pool: int = 0
+    ema: float = 0.0
+    dropout: float = 0.5
+    dropout_mode: DropoutMode = "alive"
+    snapshots: int = 50
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "paper": {},
+        "notebook": {"images": 4096, "snapshots": 100},
+        "fast": {
+            "steps": 5000,
+            "width": 16,
+            "ema": 0.999,
+            "snapshots": 20,
+            "repeats": 3,
+            "classifier_images": 20_000,
+            "classifier_epochs": 6,
+        },
+        "demo": {
+            "image_size": 16,
+            "steps": 1500,
+            "width": 16,
+            "discriminator_width": 32,
+            "ema": 0.99,
+            "snapshots": 5,
+            "repeats": 3,
+        },
+    }
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("epochs", "batch_size", "width", "discriminator_width", "snapshots"):
+            self._check(name, getattr(self, name) >= 1, "at least 1")
+        for name in ("steps", "images", "pool", "cycle_weight", "identity_weight"):
+            self._check(name, getattr(self, name) >= 0, "0 or more")
+        for name in ("lr", "discriminator_weight"):
+            self._check(name, getattr(self, name) > 0, "above 0")
+        for name in ("ema", "dropout", "beta1"):
+            self._check(name, 0 <= getattr(self, name) < 1, "in [0, 1)")
+
+
+@register("cyclegan")
+class CycleGAN(Method):
+    """Two generators G: X -> Y and F: Y -> X against two discriminators D_Y and D_X (section 4.1).
+
+    G, F minimise  E[(D_Y(G(x)) - 1)^2] + E[(D_X(F(y)) - 1)^2]
+                   + lambda_1 (|F(G(x)) - x| + |G(F(y)) - y|) + lambda_2 (|G(y) - y| + |F(x) - x|);
+    D_Y minimises  1/2 (E[(D_Y(y) - 1)^2] + E[D_Y(G(x))^2]), and D_X likewise.
+
+    Source images X and target images Y are ``[N, C, H, W]`` in [-1, 1], batches drawn independently. The source redrawn
+    by G then trains the classifier.
+
+    Departures from the paper and its author's notebook: G([x; y]) is one call, which instance norm makes exact; a
+    discriminator takes one step on real and generated images together where the notebook takes two.
+    """
+
+    config_class = CycleGANConfig
+    translates = True
+
+    def __init__(self, config: CycleGANConfig, task: Task, engine: Engine) -> None:
+        super().__init__(config, task, engine)
+        self.config = config
+        shape = (task.channels, config.width, task.image_size)
+        self.G, self.F = (UNet(*shape, config.dropout, config.dropout_mode) for _ in range(2))
+        shape = (task.channels, config.discriminator_width, task.image_size)
+        self.D_X, self.D_Y = PatchGAN(*shape), PatchGAN(*shape)
+        init_normal(self)
+        self.to(engine.device)
+        self.average = (
+            AveragedModel(nn.ModuleList([self.G, self.F]), multi_avg_fn=get_ema_multi_avg_fn(config.ema))
+            if config.ema
+            else None
+        )
+        self.optimizers = {
+            "generators": self._adam(self.G, self.F),
+            "discriminators": self._adam(self.D_X, self.D_Y),
+        }
+        self.pools = {"fake_x": ImagePool(config.pool), "fake_y": ImagePool(config.pool)}
+
+    def _adam(self, *networks: nn.Module) -> torch.optim.Adam:
+        parameters = [parameter for network in networks for parameter in network.parameters()]
+        return torch.optim.Adam(parameters, self.config.lr, (self.config.beta1, 0.999), fused=True)
+
+    def phases(self, data: AdaptationData) -> list[Phase]:
+        config = self.config
+        x = data.source_train.unlabelled().first(config.images or None).pixels.to(self.engine.device)
+        y = data.target_train.first(config.images or None).pixels.to(self.engine.device)
+        batches_x, batches_y = (
+            Batches(len(images), config.batch_size, seed_for(config.seed, name), drop_last=True, what=name)
+            for images, name in ((x, "the source"), (y, "the target"))
+        )
+        steps_per_epoch = max(batches_x.steps_per_epoch, batches_y.steps_per_epoch)
+        steps = config.steps or config.epochs * steps_per_epoch
+
+        def step(number: int) -> Mapping[str, Tensor]:
+            if config.lr_decay == "linear":
+                self._set_lr(config.lr * min(1.0, 2.0 - 2.0 * number / steps))
+            return self.step(to_float(x[batches_x[number]]), to_float(y[batches_y[number]]))
+
+        weights = {"weights": self} | self.optimizers | self.pools
+        every = max(1, steps // config.snapshots)
+        return [Phase("translator", steps, step, weights, steps_per_epoch, None, self.translators, every)]
+
+    def _set_lr(self, lr: float) -> None:
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+
+    def step(self, x: Tensor, y: Tensor) -> Mapping[str, Tensor]:
+        """Update generators, then discriminators, on one batch of each domain; return the losses and accuracies."""
+        config = self.config
+        with self.engine.autocast(), frozen(self.D_X, self.D_Y):
+            if config.identity_weight:
+                (fake_y, same_y), (fake_x, same_x) = (
+                    self.G(torch.cat([x, y])).float().split([len(x), len(y)]),
+                    self.F(torch.cat([y, x])).float().split([len(y), len(x)]),
+                )
+            else:
+                fake_y, fake_x = self.G(x).float(), self.F(y).float()
+            losses = {
+                "G_adversarial": lsgan_generator(self.D_Y(fake_y)),
+                "F_adversarial": lsgan_generator(self.D_X(fake_x)),
+                "cycle_x": reconstruction(self.F(fake_y), x),
+                "cycle_y": reconstruction(self.G(fake_x), y),
+            }
+            total = losses["G_adversarial"] + losses["F_adversarial"]
+            total = total + config.cycle_weight * (losses["cycle_x"] + losses["cycle_y"])
+            if config.identity_weight:
+                losses |= {"identity_x": reconstruction(same_x, x), "identity_y": reconstruction(same_y, y)}
+                total = total + config.identity_weight * (losses["identity_x"] + losses["identity_y"])
+        self._update("generators", total)
+        if self.average is not None:
+            self.average.update_parameters(nn.ModuleList([self.G, self.F]))
+
+        shown = self.pools["fake_x"](fake_x.detach()), self.pools["fake_y"](fake_y.detach())
+        with self.engine.autocast():
+            on_x = self.D_X(torch.cat([x, shown[0]])).float().split([len(x), len(shown[0])])
+            on_y = self.D_Y(torch.cat([y, shown[1]])).float().split([len(y), len(shown[1])])
+        losses |= {"D_X": lsgan_discriminator(*on_x), "D_Y": lsgan_discriminator(*on_y)}
+        self._update("discriminators", config.discriminator_weight * (losses["D_X"] + losses["D_Y"]))
+        accuracies = {"D_X_accuracy": discriminator_accuracy(*on_x), "D_Y_accuracy": discriminator_accuracy(*on_y)}
+        return {"generators": total, "discriminators": losses["D_X"] + losses["D_Y"]} | losses | accuracies
+
+    def _update(self, networks: str, loss: Tensor) -> None:
+        optimizer = self.optimizers[networks]
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+    def translators(self) -> dict[str, Any]:
+        """Return the weights that translate: the generators', averaged where there is an average."""
+        generators = (self.G, self.F) if self.average is None else self.average.module
+        return {name: network.state_dict() for name, network in zip("GF", generators, strict=True)}
+
+    def load_translators(self, weights: Mapping[str, Any]) -> None:
+        """Take back what :meth:`translators` returned."""
+        self.G.load_state_dict(weights["G"])
+        self.F.load_state_dict(weights["F"])
+
+    def translate(self, images: Tensor) -> Tensor:
+        self.G.eval()
+        with torch.no_grad(), self.engine.autocast():
+            return self.G(images).float()
+
+
+class ImagePool:
+    """A buffer of generated images; half of each batch comes from it (Shrivastava et al., arXiv:1612.07828, section 2.3).
+
+    Parameters
+    ----------
+    size
+        Images kept; 0 hands every batch through.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.images: Tensor | None = None
+
+    def __call__(self, fakes: Tensor) -> Tensor:
+        """Return ``fakes`` with about half of them exchanged for older ones, once the pool is full."""
+        if self.size == 0:
+            return fakes
+        shown = []
+        for fake in fakes.split(1):
+            if self.images is None or len(self.images) < self.size:
+                self.images = fake.clone() if self.images is None else torch.cat([self.images, fake])
+                shown.append(fake)
+            elif torch.rand(()) < 0.5:
+                index = int(torch.randint(self.size, ()))
+                shown.append(self.images[index : index + 1].clone())
+                self.images[index] = fake[0]
+            else:
+                shown.append(fake)
+        return torch.cat(shown)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"images": self.images}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.images = state_dict["images"]
+
+
+@contextmanager
+def frozen(*networks: nn.Module) -> Iterator[None]:
+    """Keep gradients out of ``networks`` while something is trained through them."""
+    for network in networks:
+        network.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for network in networks:
+            network.requires_grad_(True)

@@ -1,0 +1,100 @@
+"""Progress: a bar with rate and time left on a terminal, a log line now and then elsewhere; all on standard error."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+LOG_SECONDS = 30.0
+
+
+class Bar(Protocol):
+    """What :func:`progress` yields."""
+
+    def advance(self, amount: float = 1) -> None:
+        """Count ``amount`` more as done."""
+
+    def note(self, text: str) -> None:
+        """Show a few words beside the bar."""
+
+
+def say(text: str = "") -> None:
+    """Print one line for the person, above any bar."""
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def progress(description: str, total: float | None, *, done: float = 0, unit: str = "it") -> Iterator[Bar]:
+    """Show progress through ``total`` units of which ``done`` are behind us."""
+    if sys.stderr.isatty():
+        with _rich_bar(description, total, done, unit) as bar:
+            yield bar
+    else:
+        log = _LogBar(description, total, done, unit)
+        yield log
+        log.finish()
+
+
+class _LogBar:
+    def __init__(self, description: str, total: float | None, done: float, unit: str) -> None:
+        self.description, self.total, self.done, self.unit = description, total, done, unit
+        self.start, self.first, self.last = time.monotonic(), done, time.monotonic()
+        self.text = ""
+
+    def advance(self, amount: float = 1) -> None:
+        self.done += amount
+        if time.monotonic() - self.last >= LOG_SECONDS:
+            self._log()
+
+    def note(self, text: str) -> None:
+        self.text = text
+
+    def finish(self) -> None:
+        if time.monotonic() - self.start >= 1.0:
+            self._log()
+
+    def _log(self) -> None:
+        self.last = time.monotonic()
+        rate = (self.done - self.first) / max(self.last - self.start, 1e-9)
+        left = (self.total - self.done) / rate if self.total and rate > 0 else 0.0
+        of_total = f"/{self.total:,.0f}" if self.total else ""
+        eta = f", {_clock(left)} left" if left >= 1 else f", took {_clock(self.last - self.start)}"
+        say(f"{self.description}: {self.done:,.0f}{of_total} {self.unit}, {rate:,.1f}/s{eta}  {self.text}".rstrip())
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
+
+
+class _RichBar:
+    def __init__(self, bars: object, task: object) -> None:
+        self.bars, self.task = bars, task
+
+    def advance(self, amount: float = 1) -> None:
+        self.bars.advance(self.task, amount)  # type: ignore[attr-defined]
+
+    def note(self, text: str) -> None:
+        self.bars.update(self.task, note=text)  # type: ignore[attr-defined]
+
+
+@contextmanager
+def _rich_bar(description: str, total: float | None, done: float, unit: str) -> Iterator[Bar]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", style="dim"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=False) as bars:
+        yield _RichBar(bars, bars.add_task(description, total=total, completed=done, note=""))

@@ -1,0 +1,114 @@
+"""Training state on disk: safetensors for tensors, JSON for the rest, in one file that appears whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from acclimate.errors import AcclimateError, RunError
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file that is either whole or not there, also after a power cut.
+
+    Raises
+    ------
+    AcclimateError
+        The device is full or the folder cannot be written to; what stood at ``path`` before still does.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(partial, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        reason = "no space left on the device" if error.errno == errno.ENOSPC else error.strerror
+        raise AcclimateError(f"cannot write {path}: {reason}") from None
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a value as indented JSON, atomically."""
+    write_atomic(path, (json.dumps(value, indent=1) + "\n").encode())
+
+
+def save_tree(path: Path, tree: Any) -> None:
+    """Save nested dicts, lists and tuples of tensors, numbers, strings, booleans and None, atomically."""
+    tensors: dict[str, Tensor] = {}
+    skeleton = _strip(tree, "", tensors)
+    write_atomic(path, save(tensors, metadata={"tree": json.dumps(skeleton)}))
+
+
+def load_tree(path: Path) -> Any:
+    """Load what :func:`save_tree` saved, tensors on the CPU.
+
+    Raises
+    ------
+    RunError
+        The file is missing or damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            skeleton = json.loads(file.metadata()["tree"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise RunError(f"cannot read {path}: {error}") from None
+    return _restore(skeleton, tensors)
+
+
+def _strip(node: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(node, Tensor):
+        tensors[name] = node.detach().cpu().contiguous().clone()
+        return {"$tensor": name}
+    if isinstance(node, Mapping):
+        items = [(key, _strip(value, f"{name}/{key}", tensors)) for key, value in node.items()]
+        if all(isinstance(key, str) and not key.startswith("$") for key, _ in items):
+            return dict(items)
+        return {"$items": items}
+    if isinstance(node, tuple | list):
+        children = [_strip(value, f"{name}/{index}", tensors) for index, value in enumerate(node)]
+        return {"$tuple": children} if isinstance(node, tuple) else children
+    if node is None or isinstance(node, bool | int | float | str):
+        return node
+    raise TypeError(f"{name}: {type(node).__name__} cannot be saved")
+
+
+def _restore(node: Any, tensors: Mapping[str, Tensor]) -> Any:
+    if isinstance(node, list):
+        return [_restore(child, tensors) for child in node]
+    if not isinstance(node, dict):
+        return node
+    if "$tensor" in node:
+        return tensors[node["$tensor"]]
+    if "$tuple" in node:
+        return tuple(_restore(child, tensors) for child in node["$tuple"])
+    if "$items" in node:
+        return {key: _restore(child, tensors) for key, child in node["$items"]}
+    return {key: _restore(child, tensors) for key, child in node.items()}
+
+
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """Return the state of every random generator that training draws from."""
+    state = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def set_random_state(state: Mapping[str, Tensor], device: torch.device) -> None:
+    """Put back what :func:`random_state` returned."""
+    torch.set_rng_state(state["cpu"])
+    if "cuda" in state and device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"], device)

@@ -1,0 +1,311 @@
+"""The one training loop: phases, logs, checkpoints, resume, interruption. Methods bring the steps."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from acclimate.errors import AcclimateError, InterruptedRunError, NonFiniteLossError
+from acclimate.progress import progress
+from acclimate.runs import Run
+from acclimate.state import random_state, save_tree, set_random_state, write_atomic
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+class Stateful(Protocol):
+    """What can be checkpointed: networks, optimizers, schedules, pools."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state as nested dicts and lists of tensors and plain values."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> Any:
+        """Take back what :meth:`state_dict` returned."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Where and how precisely to compute.
+
+    Attributes
+    ----------
+    device
+        The torch device.
+    dtype
+        What autocast computes convolutions and matrix products in; None for float32 throughout.
+    """
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    dtype: torch.dtype | None = None
+
+    @classmethod
+    def choose(cls, device: str = "auto", precision: Precision = "auto") -> Engine:
+        """Resolve ``auto``: CUDA if it is there; bfloat16 where the hardware multiplies it natively.
+
+        Raises
+        ------
+        AcclimateError
+            No such device.
+        """
+        name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        try:
+            chosen = torch.device(name)
+            torch.empty(0, device=chosen)
+        except (RuntimeError, AssertionError) as error:
+            raise AcclimateError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from None
+        if precision == "auto":
+            native = torch.cuda.is_bf16_supported() if chosen.type == "cuda" else chosen.type == "cpu" and cpu_has_bf16()
+            precision = "bfloat16" if native else "float32"
+        return cls(chosen, torch.bfloat16 if precision == "bfloat16" else None)
+
+    def autocast(self) -> torch.autocast:
+        """Return the context that forward passes run in."""
+        return torch.autocast(self.device.type, dtype=self.dtype or torch.bfloat16, enabled=self.dtype is not None)
+
+
+def cpu_has_bf16() -> bool:
+    """Whether the processor multiplies bfloat16 natively (AVX-512 BF16 or AMX)."""
+    check = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(check and check())
+
+
+def seed_for(seed: int, *purpose: object) -> int:
+    """Derive the seed of one purpose from the run's seed: independent streams from one number."""
+    text = "/".join(map(str, (seed, *purpose)))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
+
+
+class Batches:
+    """Which images come at which step: a function of seed and step alone, so that nothing of it needs saving.
+
+    Every epoch is a new permutation.
+
+    Parameters
+    ----------
+    count
+        Images in the set.
+    batch_size
+        Images a batch.
+    seed
+        Of the permutations.
+    drop_last
+        Leave out the last batch of an epoch if it is not full.
+    what
+        The set's name in the error message.
+
+    Raises
+    ------
+    AcclimateError
+        Not one batch can be filled, with ``drop_last``.
+    """
+
+    def __init__(self, count: int, batch_size: int, seed: int, *, drop_last: bool, what: str = "the set") -> None:
+        if count < (batch_size if drop_last else 1):
+            raise AcclimateError(f"{what} has {count} images, fewer than a batch of {batch_size}: add images or use a smaller batch")
+        self.count, self.batch_size, self.seed = count, batch_size, seed
+        self.steps_per_epoch = count // batch_size if drop_last else math.ceil(count / batch_size)
+        self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
+
+    def __getitem__(self, step: int) -> Tensor:
+        """Return the image indices of a step, int64 ``[batch_size]``, fewer in an epoch's last batch."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        if epoch != self._epoch:
+            generator = torch.Generator().manual_seed(seed_for(self.seed, epoch))
+            self._epoch, self._order = epoch, torch.randperm(self.count, generator=generator)
+        return self._order[position * self.batch_size : (position + 1) * self.batch_size]
+
+
+@dataclass
+class Phase:
+    """A stretch of training.
+
+    Attributes
+    ----------
+    name
+        Names the checkpoints, the metrics and the progress bar.
+    steps
+        Optimisation steps at most.
+    step
+        Does one step, given its number, and returns scalar tensors to log; they are read only now and then.
+    state
+        Everything that the steps change.
+    steps_per_epoch
+        For :attr:`end_epoch` and the logs.
+    end_epoch
+        Called after each epoch; returns numbers to log and whether to stop.
+    snapshot
+        Returns the weights worth keeping at intervals.
+    snapshot_every
+        Steps between snapshots; 0 for none.
+    """
+
+    name: str
+    steps: int
+    step: Callable[[int], Mapping[str, Tensor]]
+    state: Mapping[str, Stateful]
+    steps_per_epoch: int
+    end_epoch: Callable[[], tuple[dict[str, float], bool]] | None = None
+    snapshot: Callable[[], dict[str, Any]] | None = None
+    snapshot_every: int = 0
+
+
+def train(phase: Phase, run: Run, engine: Engine, seed: int, *, log_every: int = 20, checkpoint_every: int = 500) -> float:
+    """Run a phase to its end, from its newest checkpoint if the run has one.
+
+    Parameters
+    ----------
+    phase
+        What to train.
+    run
+        Where logs and checkpoints go.
+    engine
+        The device, for the random state.
+    seed
+        Seeds the global generators when the phase starts.
+    log_every
+        Steps between lines of metrics, each the mean over the steps since the last.
+    checkpoint_every
+        Steps between full states.
+
+    Returns
+    -------
+    float
+        Seconds of training, those before a resume included.
+
+    Raises
+    ------
+    NonFiniteLossError
+        A metric became NaN or infinite.
+    InterruptedRunError
+        Ctrl-C or SIGTERM came; the state was saved.
+    """
+    torch.manual_seed(seed_for(seed, phase.name))
+    done, seconds, stop = 0, 0.0, False
+    if (saved := run.load_checkpoint(phase.name)) is not None:
+        for name, part in phase.state.items():
+            part.load_state_dict(saved["state"][name])
+        set_random_state(saved["random"], engine.device)
+        done, seconds, stop = saved["step"], saved["seconds"], saved["stop"]
+    log = _Log(run, phase, done)
+    start = time.monotonic() - seconds
+
+    def save() -> None:
+        state = {name: part.state_dict() for name, part in phase.state.items()}
+        position = {"step": done, "seconds": time.monotonic() - start, "stop": stop}
+        run.save_checkpoint(phase.name, done, position | {"state": state, "random": random_state(engine.device)})
+
+    with _stop_signal() as stopped, progress(phase.name, phase.steps, done=done, unit="steps") as bar:
+        while done < phase.steps and not stop:
+            log.add(phase.step(done))
+            done += 1
+            bar.advance()
+            ends_epoch = done % phase.steps_per_epoch == 0
+            saves = done % checkpoint_every == 0 or stopped.is_set()
+            snaps = phase.snapshot_every > 0 and (done % phase.snapshot_every == 0 or done == phase.steps)
+            if done % log_every == 0 or ends_epoch or saves or snaps or done == phase.steps:
+                bar.note(log.write(done))
+            if ends_epoch and phase.end_epoch is not None:
+                values, stop = phase.end_epoch()
+                log.write_values(done, values)
+            if snaps and phase.snapshot is not None:
+                save_tree(run.path / "snapshots" / f"{done:08d}.safetensors", phase.snapshot())
+            if saves:
+                save()
+            if stopped.is_set() and done < phase.steps and not stop:
+                raise InterruptedRunError(
+                    f"stopped in {phase.name} after step {done:,}; go on with: acclimate run --resume {run.path}"
+                )
+    log.close()
+    return time.monotonic() - start
+
+
+class _Log:
+    """Collects scalars on the device, and writes their means to ``metrics.jsonl`` and TensorBoard."""
+
+    def __init__(self, run: Run, phase: Phase, done: int) -> None:
+        self.run, self.phase, self.first = run, phase, done
+        self.names: list[str] = []
+        self.window: list[Tensor] = []
+        path = run.path / "metrics.jsonl"
+        if path.exists():  # drop what an interrupted process logged beyond its last checkpoint
+            kept = [entry for entry in run.metrics() if entry["phase"] != phase.name or entry["step"] <= done]
+            write_atomic(path, "".join(json.dumps(entry) + "\n" for entry in kept).encode())
+        self.file = open(path, "a")
+        self.board = _tensorboard(run, done)
+
+    def add(self, values: Mapping[str, Tensor]) -> None:
+        self.names = list(values)
+        self.window.append(torch.stack([value.detach().float() for value in values.values()]))
+
+    def write(self, step: int) -> str:
+        if not self.window:
+            return ""
+        rows = torch.stack(self.window).cpu()
+        self.window.clear()
+        bad = (~torch.isfinite(rows)).nonzero()
+        if len(bad):
+            row, column = bad[0].tolist()
+            kept = sorted((self.run.path / "checkpoints" / self.phase.name).glob("*.safetensors"))
+            last = f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
+            raise NonFiniteLossError(
+                f"{self.names[column]} became {rows[row, column].item()} in {self.phase.name} at step"
+                f" {step - len(rows) + row + 1:,}; {last}. A lower learning rate or --precision float32 may help"
+            )
+        means = dict(zip(self.names, rows.mean(0).tolist(), strict=True))
+        self.write_values(step, means)
+        return "  ".join(f"{name} {value:.3f}" for name, value in list(means.items())[:3])
+
+    def write_values(self, step: int, values: Mapping[str, float]) -> None:
+        rounded = {name: round(value, 6) for name, value in values.items()}
+        self.file.write(json.dumps({"phase": self.phase.name, "step": step} | rounded) + "\n")
+        self.file.flush()
+        if self.board is not None:
+            for name, value in values.items():
+                self.board.add_scalar(f"{self.phase.name}/{name}", value, step)
+
+    def close(self) -> None:
+        self.file.close()
+        if self.board is not None:
+            self.board.close()
+
+
+def _tensorboard(run: Run, done: int) -> Any:
+    """Return a TensorBoard writer where tensorboard is installed (the extra of that name), else None."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(run.path / "tensorboard"), purge_step=done + 1 if done else None)
+
+
+@contextmanager
+def _stop_signal() -> Iterator[threading.Event]:
+    """Turn Ctrl-C and SIGTERM into an event, so that a step ends and the state is saved; the second one stops at once."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if event.is_set():
+            raise KeyboardInterrupt
+        event.set()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield event
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,96 @@
+"""Redraw labelled source images in the target's style: once for all (offline) or batch by batch (on the fly)."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from torch import Tensor
+
+from acclimate.domains.base import LabelledImages
+from acclimate.images import to_float, to_uint8
+from acclimate.methods.base import Method
+from acclimate.progress import progress
+from acclimate.training import Engine
+
+BATCH = 256
+
+
+class Translator:
+    """A trained translator, from a run's snapshot: uint8 images in, uint8 images out.
+
+    Parameters
+    ----------
+    method
+        A method that translates, with its weights.
+    engine
+        Where it computes.
+    """
+
+    def __init__(self, method: Method, engine: Engine) -> None:
+        self.method, self.engine = method, engine
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Translate one batch, uint8 ``[N, C, H, W]``, on the engine's device; the result has the same shape and type.
+
+        It is rounded to uint8 also on the fly, so that both ways give the classifier the same images.
+        """
+        return to_uint8(self.method.translate(to_float(pixels.to(self.engine.device))))
+
+    def all(self, pixels: Tensor, seed: int, *, description: str = "translating") -> Tensor:
+        """Translate a whole set, uint8 ``[N, C, H, W]``, to the CPU; ``seed`` drives dropout where it is alive."""
+        translated = torch.empty_like(pixels, memory_format=torch.contiguous_format)
+        with torch.random.fork_rng(), progress(description, len(pixels), unit="images") as bar:
+            torch.manual_seed(seed)
+            for start in range(0, len(pixels), BATCH):
+                chunk = pixels[start : start + BATCH]
+                translated[start : start + BATCH] = self(chunk).cpu()
+                bar.advance(len(chunk))
+        return translated
+
+
+class TranslatedImages:
+    """A labelled set whose images are translated anew each time they are drawn.
+
+    It can stand wherever labelled images train a classifier, and is a map-style dataset for ``torch.utils.data``.
+
+    Parameters
+    ----------
+    source
+        The images as they are.
+    translator
+        What redraws them.
+
+    Attributes
+    ----------
+    seconds
+        Time spent translating so far.
+    """
+
+    def __init__(self, source: LabelledImages, translator: Translator) -> None:
+        self.source, self.translator = source, translator
+        self.seconds = 0.0
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        """Return one translated image, uint8 ``[C, H, W]``, and its label."""
+        pixels, labels = self.batch(torch.tensor([index]))
+        return pixels[0], int(labels[0])
+
+    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the translated images, uint8, and labels at ``indices``."""
+        start = time.monotonic()
+        pixels, labels = self.source.batch(indices)
+        translated = self.translator(pixels)
+        self.seconds += time.monotonic() - start
+        return translated, labels
+
+    def first(self, count: int | None) -> TranslatedImages:
+        """Return the first ``count`` images, all for None."""
+        return TranslatedImages(self.source.first(count), self.translator)
+
+    def to(self, device: torch.device) -> TranslatedImages:
+        """Return the set with its images on another device."""
+        return TranslatedImages(self.source.to(device), self.translator)
