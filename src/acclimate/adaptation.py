@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from acclimate.classification import ClassifierTraining
+from acclimate.classification import EVALUATION_BATCH, ClassifierTraining
+from acclimate.config import CONFIGS, Config
 from acclimate.domains import DOMAINS, DataOptions, Domain, Images, LabelledImages, open_domain
-from acclimate.domains.base import default_data_root
+from acclimate.domains.base import SPLITS, SplitName, default_data_root
 from acclimate.errors import DataError, RunError
 from acclimate.evaluation import Classifier, environment, folder_bytes, summary
-from acclimate.methods import AdaptationData, Config, Method, Task, find_method
+from acclimate.images import image_files, read_image, write_png
+from acclimate.methods import AdaptationData, Method, Task, find_method
 from acclimate.networks import GTAClassifier
 from acclimate.progress import say
 from acclimate.runs import Run
 from acclimate.state import load_tree, save_tree, write_json
-from acclimate.training import Engine, seed_for, train
+from acclimate.training import Engine, Phase, seed_for, train
 from acclimate.translation import TranslatedImages, Translator
 
 SCHEMA = 1
@@ -92,10 +96,7 @@ class Adaptation:
         self.run = run if isinstance(run, Run) else Run(run)
         stored = self.run.config
         self.method_class = find_method(stored["method"])
-        known = {field.name for field in fields(self.method_class.config_class)}
-        self.config: Config = self.method_class.config_class(
-            **{name: value for name, value in stored["config"].items() if name in known}
-        )
+        self.config: Config = CONFIGS[stored["method"]](**stored["config"])
         self.engine = Engine.choose(device or stored["device"], self.config.precision)
 
     @classmethod
@@ -112,7 +113,7 @@ class Adaptation:
         **settings: Any,
     ) -> Adaptation:
         """Make a run directory for what :func:`adapt` would do, without doing it yet."""
-        config = find_method(method).config_class.preset(preset, **settings)
+        config = CONFIGS[find_method(method).name].preset(preset, **settings)
         Engine.choose(device, config.precision)
         root = Path(data_root or default_data_root()).expanduser().resolve()
         options = _data_options(config, root)
@@ -177,9 +178,12 @@ class Adaptation:
 
     def run_all(self) -> dict[str, Any]:
         """Do whatever is not done yet, and return the result, which is also written to ``result.json``."""
-        self.run.lock()
         if (self.run.path / "result.json").exists():
             return self.run.result
+        with self.run.lock():
+            return self._run_all()
+
+    def _run_all(self) -> dict[str, Any]:
         for name in ("source", "target"):
             domain: Domain = getattr(self, name)
             say(f"{name}: {domain.name}, " + ", ".join(f"{count:,} {split}" for split, count in domain.sizes().items()))
@@ -189,6 +193,10 @@ class Adaptation:
             self.train_classifiers("adapted")
         if self.config.target_only and self.target.has_labels:
             self.train_classifiers("target-only")
+        if self.method_class.translates:
+            from acclimate.figures import run_samples  # matplotlib takes a second
+
+            run_samples(self, self.run.path / "figures" / "samples.png")
         result = self.evaluate()
         write_json(self.run.path / "result.json", result)
         return result
@@ -206,10 +214,14 @@ class Adaptation:
         method = self.build_method()
         seconds = {}
         for phase in method.phases(self.data):
-            seconds[phase.name] = train(phase, self.run, self.engine, self.config.seed)
+            seconds[phase.name] = self._train(phase)
         write_json(self._method_done, seconds)
         for name in seconds:
             self.run.drop_checkpoints(name)
+
+    def _train(self, phase: Phase) -> float:
+        config = self.config
+        return train(phase, self.run, self.engine, config.seed, checkpoint_every=config.checkpoint_every)
 
     @property
     def _method_done(self) -> Path:
@@ -235,12 +247,21 @@ class Adaptation:
         return max(snapshots)
 
     def translator(self, snapshot: int | None = None) -> Translator:
-        """Return the trained translator, from a snapshot's step or the chosen one."""
+        """Return the trained translator, from a snapshot's step or the chosen one.
+
+        Raises
+        ------
+        RunError
+            The method does not translate, or there is no such snapshot.
+        """
         if not self.method_class.translates:
             raise RunError(f"{self.run.path}: the method {self.method_class.name} does not translate images")
         step = self.chosen_snapshot if snapshot is None else snapshot
+        snapshots = self.run.snapshots()
+        if step not in snapshots:
+            raise RunError(f"{self.run.path} has no snapshot {step}; it has {', '.join(map(str, snapshots))}")
         method = self.build_method()
-        method.load_translators(load_tree(self.run.snapshots()[step]))
+        method.load_translators(load_tree(snapshots[step]))
         return Translator(method, self.engine)
 
     def translated_source(self) -> tuple[LabelledImages | TranslatedImages, LabelledImages]:
@@ -275,10 +296,13 @@ class Adaptation:
         train_set, val = self._classifier_data(kind)
         for name in missing:
             training = ClassifierTraining(name, train_set, val, self.config, self.task, self.engine, self.config.seed)
-            seconds = train(training.phase, self.run, self.engine, self.config.seed)
+            seconds = self._train(training.phase)
             cost = {"seconds": seconds, "translation_seconds": getattr(training.train, "seconds", 0.0)}
             save_tree(self.run.model(name), {"weights": training.classifier.state_dict(), **cost})
             self.run.drop_checkpoints(name)
+
+    def _trained_kinds(self) -> list[str]:
+        return [kind for kind in KINDS if all(self.run.model(name).exists() for name in self._names(kind))]
 
     def _names(self, kind: str) -> list[str]:
         return [f"{kind}-{index}" for index in range(self.config.repeats)]
@@ -312,12 +336,11 @@ class Adaptation:
     def evaluate(self) -> dict[str, Any]:
         """Measure every trained classifier on the target's test images; return the result with its protocol."""
         own = self.own_kind
-        trained = [kind for kind in KINDS if all(self.run.model(name).exists() for name in self._names(kind))]
         measured: dict[str, Any] = dict.fromkeys(KINDS)
         ensemble = None
         if self.target.has_labels:
             test = self.target.labelled("test")
-            measured |= {kind: summary(self.classifier(kind).accuracies(test)) for kind in trained}
+            measured |= {kind: summary(self.classifier(kind).accuracies(test)) for kind in self._trained_kinds()}
             right = self.classifier().probabilities(test.pixels).argmax(1) == test.labels
             ensemble = round(right.float().mean().item(), 6)
         stored = self.run.config
@@ -348,6 +371,84 @@ class Adaptation:
             **environment(self.engine),
         }
 
+    def measure(self, domain: str | Path | None = None) -> dict[str, Any]:
+        """Measure every trained classifier on a labelled domain's test images; the run's target by default.
+
+        Raises
+        ------
+        DataError
+            The domain has other classes, or no labels.
+        """
+        tested = self.target if domain is None else open_domain(domain, self.data_options, self.source.classes)
+        _check_pair(self.source, tested)
+        if not tested.has_labels:
+            raise DataError(f"{tested.name} has no labels of the classes {', '.join(self.source.classes[:12])}: nothing to measure")
+        test = tested.labelled("test")
+        accuracy = {kind: summary(self.classifier(kind).accuracies(test)) for kind in self._trained_kinds()}
+        return {"domain": tested.name, "test_images": len(test), "accuracy": accuracy}
+
+    def translate_files(self, source: str | Path, output: Path, snapshot: int | None = None) -> int:
+        """Redraw a domain's or folder's images as PNG files below ``output``; return how many.
+
+        A folder's images keep their relative paths, a domain's go to ``SPLIT/CLASS/NUMBER.png``.
+
+        Raises
+        ------
+        DataError
+            ``output`` is not empty.
+        """
+        if output.exists() and (not output.is_dir() or any(output.iterdir())):
+            raise DataError(f"{output} is not empty: name another folder")
+        translator = self.translator(snapshot)
+        domain = open_domain(source, self.data_options, self.source.classes)
+        written: set[Path] = set()
+        for split in SPLITS:
+            images = domain.images(split)
+            if len(images) == 0:
+                continue
+            translated = translator.all(images.pixels, seed_for(self.config.seed, "files", split))
+            for path, pixels in zip(_file_names(domain, split), translated, strict=True):
+                file = output / path.with_suffix(".png")
+                if file in written:  # a.jpg beside a.png
+                    file = output / path.with_name(f"{path.name}.png")
+                written.add(file)
+                file.parent.mkdir(parents=True, exist_ok=True)
+                write_png(pixels, file)
+        return len(written)
+
+    def predict_files(self, paths: Sequence[Path], *, strict: bool = False) -> Iterator[tuple[Path, str, float]]:
+        """Classify image files, or folders of them; yield path, class name and its probability.
+
+        Unreadable images are named and skipped.
+
+        Raises
+        ------
+        DataError
+            A path does not exist, no image is readable, or with ``strict`` one is not.
+        """
+        files = []
+        for path in paths:
+            if not path.exists():
+                raise DataError(f"no such file or folder: {path}")
+            files += image_files(path) if path.is_dir() else [path]
+        classifier, config, readable = self.classifier(), self.config, 0
+        for start in range(0, len(files), EVALUATION_BATCH):
+            images: dict[Path, Tensor] = {}
+            for file in files[start : start + EVALUATION_BATCH]:
+                try:
+                    images[file] = read_image(file, config.image_size, config.channels, config.fit)
+                except DataError as error:
+                    if strict:
+                        raise
+                    say(f"skipped {error}")
+            if images:
+                readable += len(images)
+                best = classifier.probabilities(torch.stack(list(images.values()))).max(1)
+                for file, probability, label in zip(images, best.values.tolist(), best.indices.tolist(), strict=True):
+                    yield file, classifier.classes[label], probability
+        if not readable:
+            raise DataError("no readable image among: " + ", ".join(map(str, paths[:5])))
+
     def _seconds(self) -> dict[str, float]:
         """Add up what each part took, over every process that worked on the run."""
         phases = json.loads(path.read_text()) if (path := self._method_done).exists() else {}
@@ -366,6 +467,14 @@ class Adaptation:
         }
         seconds["total"] = sum(phases.values()) + sum(translated) + sum(kinds.values())
         return {name: round(value, 1) for name, value in seconds.items()}
+
+
+def _file_names(domain: Domain, split: SplitName) -> list[Path]:
+    names = domain.names(split)
+    if names is not None:
+        return [Path(name) for name in names]
+    labels = domain.labelled(split).labels.tolist()
+    return [Path(split, domain.classes[label], f"{index:05d}") for index, label in enumerate(labels)]
 
 
 def _data_options(config: Config, data_root: Path) -> DataOptions:

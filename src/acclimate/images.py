@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -17,9 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from acclimate.config import Fit
 from acclimate.errors import DataError
-
-Fit = Literal["stretch", "crop", "pad"]
 
 MAX_PIXELS = 100_000_000
 """Images with more pixels are refused unread: a small file can unpack to gigabytes."""

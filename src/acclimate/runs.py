@@ -17,8 +17,9 @@ from __future__ import annotations
 import fcntl
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from acclimate.errors import RunError, did_you_mean
 from acclimate.state import load_tree, save_tree, write_json
@@ -46,7 +47,6 @@ class Run:
             parent = self.path.parent
             runs = [folder.parent.name for folder in parent.glob("*/config.json")] if parent.is_dir() else []
             raise RunError(f"no run at {self.path}: it has no config.json.{did_you_mean(self.path.name, runs)}")
-        self._lock: IO[str] | None = None
 
     @classmethod
     def create(cls, path: Path, config: Mapping[str, Any]) -> Run:
@@ -85,19 +85,21 @@ class Run:
         value: dict[str, Any] = json.loads(path.read_text())
         return value
 
-    def lock(self) -> None:
-        """Keep other processes from training in this directory until this one ends.
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other processes from training in this directory meanwhile.
 
         Raises
         ------
         RunError
             Another process is training here.
         """
-        self._lock = open(self.path / ".lock", "w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise RunError(f"another process is training in {self.path}") from None
+        with open(self.path / ".lock", "w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise RunError(f"another process is training in {self.path}") from None
+            yield
 
     def save_checkpoint(self, phase: str, step: int, state: Any) -> Path:
         """Save a phase's full state after ``step`` steps; older ones but the last few are removed."""

@@ -12,17 +12,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
 
+from acclimate.config import Precision
 from acclimate.errors import AcclimateError, InterruptedRunError, NonFiniteLossError
 from acclimate.progress import progress
 from acclimate.runs import Run
 from acclimate.state import random_state, save_tree, set_random_state, write_atomic
-
-Precision = Literal["auto", "float32", "bfloat16"]
 
 
 class Stateful(Protocol):
@@ -198,7 +197,6 @@ def train(phase: Phase, run: Run, engine: Engine, seed: int, *, log_every: int =
             part.load_state_dict(saved["state"][name])
         set_random_state(saved["random"], engine.device)
         done, seconds, stop = saved["step"], saved["seconds"], saved["stop"]
-    log = _Log(run, phase, done)
     start = time.monotonic() - seconds
 
     def save() -> None:
@@ -206,7 +204,11 @@ def train(phase: Phase, run: Run, engine: Engine, seed: int, *, log_every: int =
         position = {"step": done, "seconds": time.monotonic() - start, "stop": stop}
         run.save_checkpoint(phase.name, done, position | {"state": state, "random": random_state(engine.device)})
 
-    with _stop_signal() as stopped, progress(phase.name, phase.steps, done=done, unit="steps") as bar:
+    with (
+        _Log(run, phase, done) as log,
+        _stop_signal() as stopped,
+        progress(phase.name, phase.steps, done=done, unit="steps") as bar,
+    ):
         while done < phase.steps and not stop:
             log.add(phase.step(done))
             done += 1
@@ -227,7 +229,6 @@ def train(phase: Phase, run: Run, engine: Engine, seed: int, *, log_every: int =
                 raise InterruptedRunError(
                     f"stopped in {phase.name} after step {done:,}; go on with: acclimate run --resume {run.path}"
                 )
-    log.close()
     return time.monotonic() - start
 
 
@@ -275,7 +276,10 @@ class _Log:
             for name, value in values.items():
                 self.board.add_scalar(f"{self.phase.name}/{name}", value, step)
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self.file.close()
         if self.board is not None:
             self.board.close()

@@ -18,9 +18,10 @@ from platformdirs import user_cache_path
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from acclimate.domains.download import RemoteFile
+from acclimate.config import Fit
+from acclimate.domains.download import RemoteFile, ensure_all
 from acclimate.errors import DataError
-from acclimate.images import Fit, from_arrays
+from acclimate.images import from_arrays
 
 SplitName = Literal["train", "val", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
@@ -199,8 +200,7 @@ class Domain:
             A file is missing and cannot be fetched, or is not what its publisher serves.
         """
         if self._folder is None:
-            for file in self.required_files():
-                file.ensure(self.options.data_root, download=self.options.download)
+            ensure_all(self.required_files(), self.options.data_root, download=self.options.download)
             options = self.options
             key = digest(CACHE_VERSION, self.name, self.fingerprint(), options.image_size, options.channels, options.fit)
             folder = cache_root() / "prepared" / f"{self.slug}-{options.image_size}px-{key[:12]}"

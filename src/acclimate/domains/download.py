@@ -16,7 +16,7 @@ import time
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -27,6 +27,24 @@ CHUNK = 1 << 18
 TIMEOUT_SECONDS = 30.0
 ATTEMPTS = 3
 """Times that one mirror is tried; each goes on where the last one stopped."""
+
+
+def ensure_all(files: Iterable[RemoteFile], root: Path, *, download: bool = True) -> None:
+    """Have every file in place below ``root``.
+
+    Raises
+    ------
+    DataError
+        Some could not be had; the message is about each of them.
+    """
+    failures = []
+    for file in files:
+        try:
+            file.ensure(root, download=download)
+        except DataError as error:
+            failures.append(str(error))
+    if failures:
+        raise DataError("\n".join(failures))
 
 
 class _TransferError(Exception):
@@ -79,7 +97,7 @@ class RemoteFile:
         """
         path = root / self.path
         if path.exists():
-            stamp = _stamp(path)
+            stamp = self._stamp(path)
             if stamp not in _verified:
                 self.verify(path)
                 _verified.add(stamp)
@@ -119,15 +137,15 @@ class RemoteFile:
             part.unlink()
             raise _TransferError(str(error).removeprefix(f"{part}: ")) from None
         os.replace(part, path)
-        _verified.add(_stamp(path))
+        _verified.add(self._stamp(path))
 
 
-_verified: set[tuple[str, int, int]] = set()
+    def _stamp(self, path: Path) -> tuple[str, str, int, int]:
+        stat = path.stat()
+        return self.md5, str(path.resolve()), stat.st_size, stat.st_mtime_ns
 
 
-def _stamp(path: Path) -> tuple[str, int, int]:
-    stat = path.stat()
-    return str(path.resolve()), stat.st_size, stat.st_mtime_ns
+_verified: set[tuple[str, str, int, int]] = set()
 
 
 def _transfer(url: str, part: Path) -> None:

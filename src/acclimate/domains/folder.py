@@ -133,7 +133,7 @@ class Folder(Domain):
                 by_class = [candidates[labels[order[candidates]] == label] for label in range(len(self.classes))]
                 chosen = np.concatenate([members[: max(1, round(share * len(members)))] for members in by_class])
             else:
-                chosen = candidates[: round(share * len(candidates))]
+                chosen = candidates[: round(share * len(names))]
             split_of[chosen] = split
         return {split: order[split_of == split] for split in ("train", "val", "test")}
 

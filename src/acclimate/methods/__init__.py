@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from acclimate.methods.bars import SourceOnly
-from acclimate.methods.base import METHODS, AdaptationData, Config, Method, Task, find_method
-from acclimate.methods.cyclegan import CycleGAN, CycleGANConfig
+from acclimate.methods.base import METHODS, AdaptationData, Method, Task, find_method
+from acclimate.methods.cyclegan import CycleGAN
 
 __all__ = [
     "METHODS",
     "AdaptationData",
-    "Config",
     "CycleGAN",
-    "CycleGANConfig",
     "Method",
     "SourceOnly",
     "Task",

@@ -4,116 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from acclimate.config import CycleGANConfig
 from acclimate.images import to_float
 from acclimate.losses import discriminator_accuracy, lsgan_discriminator, lsgan_generator, reconstruction
-from acclimate.methods.base import AdaptationData, Config, Method, Task, register
-from acclimate.networks import DropoutMode, PatchGAN, UNet, init_normal
+from acclimate.methods.base import AdaptationData, Method, Task, register
+from acclimate.networks import PatchGAN, UNet, init_normal
 from acclimate.training import Batches, Engine, Phase, seed_for
-
-
-@dataclass(frozen=True, kw_only=True)
-class CycleGANConfig(Config):
-    """Settings of CycleGAN adaptation; the defaults are the paper's.
-
-    Parameters
-    ----------
-    adapt
-        offline writes the translated images once; on-the-fly translates each batch anew while the classifier trains.
-    epochs
-        Epochs of the translator; one is a pass over the larger of the two training sets.
-    steps
-        Steps of the translator instead of epochs; 0 for epochs.
-    images
-        Training images a domain that the translator sees, the first so many; 0 for all.
-    batch_size
-        Images a domain in a step of the translator.
-    lr
-        Adam's learning rate for generators and discriminators.
-    beta1
-        Adam's first decay rate.
-    lr_decay
-        linear lets the learning rate fall to 0 over the second half.
-    width
-        Channels of the generators' first level.
-    discriminator_width
-        Channels of the discriminators' first layer.
-    cycle_weight
-        Weight of the cycle-consistency terms (lambda 1).
-    identity_weight
-        Weight of the identity terms (lambda 2); 0 saves their computation.
-    discriminator_weight
-        Factor of the discriminators' objective.
-    pool
-        Generated images that the discriminators are shown again later, a domain; 0 for none.
-    ema
-        Decay of the generators' running average, which then does the translating; 0 for none.
-    dropout
-        Probability in the generators' innermost up block.
-    dropout_mode
-        Dropout while translating: alive as in training, fixed to one seeded mask, or off.
-    snapshots
-        Snapshots of the generators over the training, evenly spaced.
-    """
-
-    adapt: Literal["offline", "on-the-fly"] = "offline"
-    epochs: int = 50
-    steps: int = 0
-    images: int = 0
-    batch_size: int = 32
-    lr: float = 2e-4
-    beta1: float = 0.5
-    lr_decay: Literal["none", "linear"] = "none"
-    width: int = 32
-    discriminator_width: int = 64
-    cycle_weight: float = 8.0
-    identity_weight: float = 0.8
-    discriminator_weight: float = 0.5
-    pool: int = 0
-    ema: float = 0.0
-    dropout: float = 0.5
-    dropout_mode: DropoutMode = "alive"
-    snapshots: int = 50
-
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "paper": {},
-        "notebook": {"images": 4096, "snapshots": 100},
-        "fast": {
-            "steps": 5000,
-            "width": 16,
-            "ema": 0.999,
-            "snapshots": 20,
-            "repeats": 3,
-            "classifier_images": 20_000,
-            "classifier_epochs": 6,
-        },
-        "demo": {
-            "image_size": 16,
-            "steps": 1500,
-            "width": 16,
-            "discriminator_width": 32,
-            "ema": 0.99,
-            "snapshots": 5,
-            "repeats": 3,
-        },
-    }
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("epochs", "batch_size", "width", "discriminator_width", "snapshots"):
-            self._check(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("steps", "images", "pool", "cycle_weight", "identity_weight"):
-            self._check(name, getattr(self, name) >= 0, "0 or more")
-        for name in ("lr", "discriminator_weight"):
-            self._check(name, getattr(self, name) > 0, "above 0")
-        for name in ("ema", "dropout", "beta1"):
-            self._check(name, 0 <= getattr(self, name) < 1, "in [0, 1)")
 
 
 @register("cyclegan")
@@ -131,7 +33,6 @@ class CycleGAN(Method):
     discriminator takes one step on real and generated images together where the notebook takes two.
     """
 
-    config_class = CycleGANConfig
     translates = True
 
     def __init__(self, config: CycleGANConfig, task: Task, engine: Engine) -> None:
@@ -257,6 +158,8 @@ class ImagePool:
         """Return ``fakes`` with about half of them exchanged for older ones, once the pool is full."""
         if self.size == 0:
             return fakes
+        if self.images is not None:
+            self.images = self.images.to(fakes.device)
         shown = []
         for fake in fakes.split(1):
             if self.images is None or len(self.images) < self.size:
@@ -274,7 +177,7 @@ class ImagePool:
         return {"images": self.images}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.images = state_dict["images"]
+        self.images = None if state_dict["images"] is None else state_dict["images"].clone()
 
 
 @contextmanager

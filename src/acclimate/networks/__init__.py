@@ -6,9 +6,9 @@ from torch import nn
 
 from acclimate.networks.classifiers import GTAClassifier
 from acclimate.networks.patchgan import PatchGAN
-from acclimate.networks.unet import DropoutMode, UNet
+from acclimate.networks.unet import UNet
 
-__all__ = ["DropoutMode", "GTAClassifier", "PatchGAN", "UNet", "init_glorot", "init_normal", "parameter_count"]
+__all__ = ["GTAClassifier", "PatchGAN", "UNet", "init_glorot", "init_normal", "parameter_count"]
 
 
 def init_normal(network: nn.Module, std: float = 0.02) -> None:

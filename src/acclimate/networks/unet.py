@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from acclimate.config import DropoutMode
 from acclimate.errors import AcclimateError
-
-DropoutMode = Literal["alive", "fixed", "off"]
 
 
 def instance_norm(channels: int) -> nn.GroupNorm:

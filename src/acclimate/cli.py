@@ -1,0 +1,339 @@
+"""The command line: each command is a typed function, its docstring the help.
+
+Nothing heavy is imported before a command needs it, so that help and errors come at once.
+"""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import field, fields, make_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+
+from cyclopts import App, Parameter
+
+from acclimate._version import __version__
+from acclimate.config import CONFIGS, Config
+from acclimate.errors import AcclimateError, DataError
+from acclimate.progress import say
+
+if TYPE_CHECKING:
+    from acclimate.adaptation import Adaptation
+    from acclimate.domains import DataOptions
+
+app = App(
+    name="acclimate",
+    version=__version__,
+    help="Adapt an image classifier to a new domain without a single label there.",
+)
+data_app = App(name="data", help="List, fetch and look at domains.")
+app.command(data_app)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit."""
+    tokens = list(sys.argv[1:] if arguments is None else arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        app.command(_run_command(tokens), name="run")
+        app(tokens)
+    except AcclimateError as error:
+        say(f"acclimate: {error}")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        say("acclimate: interrupted; a run goes on with: acclimate run --resume RUN")
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
+            raise
+        say(f"acclimate: {error.filename or 'writing'}: {error.strerror}")
+        sys.exit(2)
+
+
+def _run_command(tokens: Sequence[str]) -> Any:
+    """Return the ``run`` command whose options are the chosen method's settings, with the chosen preset's defaults."""
+    method = _peek(tokens, "--method", "cyclegan")
+    config_class = CONFIGS.get(method, Config)
+    preset = _peek(tokens, "--preset", "fast")
+    defaults = config_class.preset(preset if preset in config_class.presets else "fast")
+    types = get_type_hints(config_class)
+    settings = make_dataclass(
+        "Settings",
+        [(item.name, types[item.name], field(default=getattr(defaults, item.name))) for item in fields(config_class)],
+        bases=(config_class,),
+        frozen=True,
+        kw_only=True,
+        namespace={"__doc__": config_class.__doc__, "__module__": __name__},
+    )
+
+    def run(
+        source: str | None = None,
+        target: str | None = None,
+        /,
+        *,
+        method: str = "cyclegan",
+        preset: str = "fast",
+        resume: Path | None = None,
+        out: Path | None = None,
+        data_root: Path | None = None,
+        device: str | None = None,
+        threads: int | None = None,
+        settings: Config = settings(),
+    ) -> None:
+        """Adapt a classifier from a labelled source to an unlabelled target.
+
+        Parameters
+        ----------
+        source
+            A domain (acclimate data list) or a folder with one subfolder a class.
+        target
+            A domain or a folder of images; labels are neither needed nor used.
+        method
+            How to adapt.
+        preset
+            fast (two CPU cores, minutes), notebook (the paper's author's own settings), paper, demo.
+        resume
+            Go on with this run; everything is taken from it.
+        out
+            The run directory; by default runs/SOURCE-TARGET-METHOD-PRESET-SEED.
+        data_root
+            Where publishers' files lie or are downloaded to; by default $ACCLIMATE_DATA.
+        device
+            auto, cpu, cuda, cuda:1.
+        threads
+            CPU threads; by default all cores.
+        """
+        import torch
+
+        from acclimate.adaptation import Adaptation
+        from acclimate.methods import find_method
+
+        if threads is not None:
+            torch.set_num_threads(max(1, threads))
+        if resume is not None:
+            if source is not None or target is not None:
+                raise AcclimateError("--resume takes everything from the run: leave out source and target")
+            adaptation = Adaptation(resume, device)
+        elif source is None or target is None:
+            raise AcclimateError("name a source and a target, such as: acclimate run mnist mnist-m (or --resume RUN)")
+        else:
+            find_method(method)
+            config_class.preset(preset)
+            changes = {item.name: getattr(settings, item.name) for item in fields(config_class)}
+            adaptation = Adaptation.create(
+                source,
+                target,
+                method=method,
+                preset=preset,
+                out=out,
+                data_root=data_root,
+                device=device or "auto",
+                **changes,
+            )
+        say(f"run: {adaptation.run.path}")
+        adaptation.run_all()
+        print(summary_table(adaptation))
+
+    run.__annotations__["settings"] = Annotated[settings, Parameter(name="*", group=f"Settings of {method}, {preset}")]
+    return run
+
+
+def _peek(tokens: Sequence[str], option: str, default: str) -> str:
+    for index, token in enumerate(tokens):
+        if token == option and index + 1 < len(tokens):
+            return tokens[index + 1]
+        if token.startswith(f"{option}="):
+            return token.partition("=")[2]
+    return default
+
+
+def summary_table(adaptation: Adaptation) -> str:
+    """Return what a person wants to know of a finished run: accuracies, costs, where things are."""
+    result, path = adaptation.run.result, adaptation.run.path
+    seconds, bars = result["seconds"], result["baselines"]
+    lines = [f"{adaptation.source.name} -> {adaptation.target.name}, {result['method']} ({result['preset']}, seed {result['seed']})"]
+    if result["accuracy"] is None:
+        lines.append("  the target has no labels: accuracy unknown")
+    else:
+        lines.append(f"  accuracy on {result['protocol']['splits']['target'][2]:,} target test images, % (+- over re-trained classifiers)")
+        rows = {"source-only": bars["source_only"], adaptation.own_kind: result["accuracy"], "target-only": bars["target_only"]}
+        for name, row in rows.items():
+            if row is not None:
+                gain = 100 * (row["mean"] - bars["source_only"]["mean"]) if name != "source-only" else None
+                note = f"   {gain:+5.1f}" if gain is not None else ""
+                lines.append(f"    {name:<12} {100 * row['mean']:5.1f} +- {100 * row['std']:.1f}{note}")
+    if adaptation.method_class.translates:
+        way = result["config"]["adapt"]
+        lines.append(
+            f"  translated {way}: {seconds['translation']:.1f} s, {result['bytes_on_disk'] / 1e6:,.1f} MB on disk"
+        )
+        lines.append(f"  pictures     {path / 'figures'}")
+    lines.append(f"  took         {seconds['total'] / 60:.1f} minutes of training")
+    lines.append(f"  result       {path / 'result.json'}")
+    return "\n".join(lines)
+
+
+@app.command
+def evaluate(run: Path, domain: str | None = None, /, *, device: str | None = None) -> None:
+    """Measure a run's classifiers on the target's test images, or on another labelled domain or folder.
+
+    Parameters
+    ----------
+    run
+        The run directory.
+    domain
+        A domain or folder with the same classes; by default the run's target.
+    device
+        Where to compute; by default where the run was trained.
+    """
+    from acclimate.adaptation import Adaptation
+
+    adaptation = Adaptation(run, device)
+    print(json.dumps(adaptation.measure(domain), indent=1))
+
+
+@app.command
+def translate(run: Path, source: str, output: Path, /, *, snapshot: int | None = None, device: str | None = None) -> None:
+    """Redraw images in the target's style, as PNG files that keep class folders and names.
+
+    Parameters
+    ----------
+    run
+        The run directory.
+    source
+        A domain, or a folder of images in any nesting.
+    output
+        The folder to write; it must be empty or not there yet.
+    snapshot
+        The step of the translator's snapshot; by default the one that the run chose.
+    device
+        Where to compute; by default where the run was trained.
+    """
+    from acclimate.adaptation import Adaptation
+
+    count = Adaptation(run, device).translate_files(source, output, snapshot)
+    print(f"wrote {count:,} images to {output}")
+
+
+@app.command
+def predict(
+    run: Path,
+    images: list[Path],
+    /,
+    *,
+    format: Literal["csv", "jsonl"] = "csv",  # noqa: A002
+    strict: bool = False,
+    device: str | None = None,
+) -> None:
+    """Classify images with a run's adapted classifier; file, class and probability go to standard output.
+
+    Parameters
+    ----------
+    run
+        The run directory.
+    images
+        Image files, or folders of them in any nesting.
+    format
+        csv with a header, or one JSON object a line.
+    strict
+        Stop at the first unreadable image instead of skipping it.
+    device
+        Where to compute; by default where the run was trained.
+    """
+    from acclimate.adaptation import Adaptation
+
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    if format == "csv":
+        writer.writerow(["file", "class", "probability"])
+    for file, name, probability in Adaptation(run, device).predict_files(images, strict=strict):
+        if format == "csv":
+            writer.writerow([file, name, f"{probability:.6f}"])
+        else:
+            print(json.dumps({"file": str(file), "class": name, "probability": round(probability, 6)}))
+
+
+@data_app.command(name="list")
+def data_list(*, data_root: Path | None = None) -> None:
+    """List the domains, and whether their files are there.
+
+    Parameters
+    ----------
+    data_root
+        Where publishers' files lie; by default $ACCLIMATE_DATA.
+    """
+    from acclimate.domains import DOMAINS
+
+    options = _options(data_root)
+    for name, domain_class in sorted(DOMAINS.items()):
+        missing = [file.path for file in domain_class(options).required_files() if not (options.data_root / file.path).exists()]
+        state = "ready" if not missing else f"to fetch: {', '.join(missing)}"
+        print(f"{name:<10} {domain_class.native:<12} {domain_class.licence:<48} {state}")
+    print("Any folder of images is a domain too: one subfolder a class for a source, any nesting for a target.")
+
+
+@data_app.command(name="prepare")
+def data_prepare(*names: str, image_size: int = 32, channels: int = 3, data_root: Path | None = None) -> None:
+    """Fetch, verify and cache domains or folders at the working size.
+
+    Parameters
+    ----------
+    names
+        Domains or folders.
+    image_size
+        Height and width in pixels.
+    channels
+        1 or 3.
+    data_root
+        Where publishers' files lie or are downloaded to; by default $ACCLIMATE_DATA.
+    """
+    from acclimate.domains import open_domain
+
+    if not names:
+        raise DataError("name at least one domain or folder; acclimate data list shows the domains")
+    for name in names:
+        domain = open_domain(name, _options(data_root, image_size, channels))
+        sizes = ", ".join(f"{count:,} {split}" for split, count in domain.sizes().items())
+        print(f"{domain.name}: {sizes}; md5 {domain.manifest()['md5']}; in {domain.prepare()}")
+
+
+@data_app.command(name="show")
+def data_show(
+    name: str, /, *, image_size: int = 32, channels: int = 3, data_root: Path | None = None, out: Path | None = None
+) -> None:
+    """Show what a domain holds, and write a picture of its first images.
+
+    Parameters
+    ----------
+    name
+        A domain or a folder.
+    image_size
+        Height and width in pixels.
+    channels
+        1 or 3.
+    data_root
+        Where publishers' files lie or are downloaded to; by default $ACCLIMATE_DATA.
+    out
+        The picture; by default NAME.png in the current folder.
+    """
+    from acclimate.domains import open_domain
+    from acclimate.figures import domain_samples
+
+    domain = open_domain(name, _options(data_root, image_size, channels))
+    print(json.dumps(domain.describe(), indent=1))
+    print(f"picture: {domain_samples(domain, out or Path(f'{domain.slug}.png'))}")
+
+
+def _options(data_root: Path | None, image_size: int = 32, channels: int = 3) -> DataOptions:
+    from acclimate.domains import DataOptions
+
+    options = DataOptions(image_size=image_size, channels=channels)
+    return options if data_root is None else DataOptions(image_size=image_size, channels=channels, data_root=data_root)

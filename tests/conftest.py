@@ -1,0 +1,86 @@
+"""Shared fixtures: a cache of its own, small data in the publishers' formats, the real data where it is."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import os
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+REAL_DATA = Path(os.environ.get("ACCLIMATE_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+TINY: dict[str, Any] = {
+    "image_size": 8,
+    "steps": 6,
+    "width": 4,
+    "discriminator_width": 4,
+    "batch_size": 8,
+    "snapshots": 3,
+    "repeats": 2,
+    "classifier_epochs": 2,
+    "classifier_images": 256,
+    "precision": "float32",
+}
+"""Settings that run the whole pipeline in seconds."""
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    os.environ["ACCLIMATE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ.pop("ACCLIMATE_DATA", None)
+    torch.set_num_threads(min(2, os.cpu_count() or 1))
+
+
+@pytest.fixture
+def real_data() -> Path:
+    if not REAL_DATA.is_dir():
+        pytest.skip(f"the real data is not at {REAL_DATA} (set ACCLIMATE_TEST_DATA)")
+    return REAL_DATA
+
+
+@pytest.fixture
+def make_folder(tmp_path: Path) -> Callable[..., Path]:
+    """Return a maker of image folders: random images, brighter from class to class."""
+
+    def make(name: str, classes: tuple[str, ...] = ("cat", "dog"), count: int = 12, suffix: str = ".png") -> Path:
+        random = np.random.default_rng(len(name))
+        for number, label in enumerate(classes):
+            folder = tmp_path / name / label
+            folder.mkdir(parents=True)
+            for index in range(count):
+                pixels = random.integers(0, 80, (10, 12, 3), dtype=np.uint8) + np.uint8(90 * number)
+                Image.fromarray(pixels).save(folder / f"{index:03d}{suffix}")
+        return tmp_path / name
+
+    return make
+
+
+def idx_bytes(array: np.ndarray) -> bytes:
+    header = bytes([0, 0, 8, array.ndim]) + b"".join(size.to_bytes(4, "big") for size in array.shape)
+    return gzip.compress(header + array.astype(np.uint8).tobytes())
+
+
+def libsvm_bytes(pixels: np.ndarray, digits: np.ndarray) -> bytes:
+    lines = []
+    for image, digit in zip(pixels.reshape(len(pixels), -1), digits, strict=True):
+        lines.append(f"{digit + 1} " + " ".join(f"{i}:{v / 127.5 - 1:.3f}" for i, v in enumerate(image, 1)))
+    return bz2.compress(("\n".join(lines) + "\n").encode())
+
+
+def tar_bytes(members: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()

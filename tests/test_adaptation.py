@@ -1,0 +1,331 @@
+"""The whole pipeline on tiny settings: files, results, labels that cannot leak, crash and resume, offline and on the fly."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import types
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import TINY
+from PIL import Image
+from torch import Tensor
+
+import acclimate
+from acclimate import Adaptation, TranslatedImages, adapt
+from acclimate.errors import AcclimateError, DataError, RunError
+from acclimate.methods import METHODS
+from acclimate.state import load_tree
+from acclimate.training import train
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Adaptation:
+    out = tmp_path_factory.mktemp("runs") / "digits"
+    return adapt("digits", "digits-m", preset="demo", out=out, **TINY)
+
+
+def weights_digest(run: Path) -> dict[str, str]:
+    files = [*(run / "models").glob("*.safetensors"), *(run / "snapshots").glob("*.safetensors")]
+    digests = {}
+    for path in sorted(files):
+        tree = load_tree(path)
+        tree = tree.get("weights", tree)
+        digest = hashlib.sha256()
+        stack = [tree]
+        while stack:
+            node = stack.pop()
+            if isinstance(node, dict):
+                stack += [node[key] for key in sorted(node)]
+            elif isinstance(node, Tensor):
+                digest.update(node.numpy().tobytes())
+        digests[path.name] = digest.hexdigest()
+    return digests
+
+
+def test_a_run_leaves_what_it_should(finished: Adaptation) -> None:
+    path = finished.run.path
+    names = {str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()}
+    expected = {"config.json", "metrics.jsonl", "result.json", "figures/samples.png", "models/method.json"}
+    expected |= {f"models/{kind}-{i}.safetensors" for kind in ("source-only", "adapted", "target-only") for i in (0, 1)}
+    expected |= {f"snapshots/{step:08d}.safetensors" for step in (2, 4, 6)}
+    expected |= {f"translated/{split}.safetensors" for split in ("train", "val")}
+    assert expected <= names
+    assert not any("checkpoints" in name or name.endswith(".partial") for name in names)
+    with Image.open(path / "figures/samples.png") as picture:
+        assert picture.width > picture.height > 100
+
+
+def test_the_result_carries_its_protocol(finished: Adaptation) -> None:
+    result = finished.run.result
+    assert result["schema"] == 1
+    assert (result["method"], result["preset"], result["source"], result["target"]) == ("cyclegan", "demo", "digits", "digits-m")
+    for part in (result["accuracy"], *result["baselines"].values()):
+        assert len(part["runs"]) == 2
+        assert 0 <= part["mean"] <= 1
+        assert part["spread"] == "classifier seeds"
+    assert result["selection"] == {"rule": "last", "checkpoint": 6, "target_labels_used": False}
+    assert result["protocol"]["splits"] == {"source": [1197, 200, 400], "target": [1197, 200, 400]}
+    assert result["protocol"]["content"] == "shared"
+    assert set(result["protocol"]["data"]) == {"digits", "digits-m"}
+    assert result["config"]["steps"] == 6
+    assert result["seconds"]["total"] > 0
+    assert result["peak_memory_mb"] > 50
+    assert result["versions"]["acclimate"] == acclimate.__version__
+    for field in ("device", "threads", "commit", "precision"):
+        assert field in result
+
+
+def test_evaluation_repeats_the_result(finished: Adaptation) -> None:
+    measured = Adaptation(finished.run.path).measure()
+    assert measured["accuracy"]["adapted"] == finished.run.result["accuracy"]
+    assert Adaptation(finished.run.path).measure("digits")["domain"] == "digits"
+    with pytest.raises(DataError, match="no domain and no folder"):
+        finished.measure("nowhere")
+
+
+def test_a_finished_run_does_nothing_again(finished: Adaptation) -> None:
+    before = (finished.run.path / "result.json").stat().st_mtime_ns
+    Adaptation(finished.run.path).run_all()
+    assert (finished.run.path / "result.json").stat().st_mtime_ns == before
+
+
+def test_the_same_seed_gives_the_same_bytes(finished: Adaptation, tmp_path: Path) -> None:
+    again = adapt("digits", "digits-m", preset="demo", out=tmp_path / "again", **TINY)
+    assert weights_digest(again.run.path) == weights_digest(finished.run.path)
+    other = adapt("digits", "digits-m", preset="demo", out=tmp_path / "other", seed=1, target_only=False, **TINY)
+    assert weights_digest(other.run.path)["00000006.safetensors"] != weights_digest(finished.run.path)["00000006.safetensors"]
+    assert other.run.result["baselines"]["target_only"] is None
+
+
+def reachable_tensors(root: object) -> list[Tensor]:
+    """Walk everything that can be reached from an object, closures and bound methods included, but not modules' globals."""
+    seen: dict[int, object] = {}
+    stack: list[object] = [root]
+    while stack:
+        node = stack.pop()
+        if id(node) in seen or isinstance(node, types.ModuleType | type):
+            continue
+        seen[id(node)] = node
+        if isinstance(node, types.FunctionType):  # its globals are the module's, where nothing is handed over
+            stack += [cell.cell_contents for cell in node.__closure__ or ()]
+            stack += [node.__defaults__, node.__kwdefaults__]
+        else:
+            stack += gc.get_referents(node)
+    return [node for node in seen.values() if isinstance(node, Tensor)]
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_no_method_can_reach_a_target_label(method: str, tmp_path: Path) -> None:
+    settings = TINY if method == "cyclegan" else {key: TINY[key] for key in ("image_size", "precision")}
+    adaptation = Adaptation.create("digits", "digits-m", method=method, out=tmp_path / "run", **settings)
+    labels = {split: adaptation.target.labelled(split).labels for split in ("train", "val", "test")}
+    own = adaptation.data.source_train.labels.data_ptr(), adaptation.data.source_val.labels.data_ptr()
+    built = adaptation.build_method()
+    phases = built.phases(adaptation.data)
+    found = reachable_tensors((adaptation.data, built, phases))
+    assert any(tensor.data_ptr() == own[0] for tensor in found), "the walk does not even find the source's labels"
+    for tensor in found:
+        if tensor.dtype == torch.int64 and tensor.ndim == 1 and tensor.data_ptr() not in own:
+            for split, target in labels.items():
+                assert not (len(tensor) == len(target) and torch.equal(tensor, target)), f"{method} can reach {split} labels"
+    assert not hasattr(adaptation.data.target_train, "labels")
+    assert vars(adaptation.data.target_train).keys() == {"pixels"}
+
+
+def test_opening_the_target_for_a_method_reads_no_label_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from acclimate.domains import base
+
+    adaptation = Adaptation.create("digits", "digits-m", preset="demo", out=tmp_path / "run", **TINY)
+    adaptation.target.prepare()
+    read = []
+    load = base.load_file
+    monkeypatch.setattr(base, "load_file", lambda path: read.append(str(path)) or load(path))
+    _ = adaptation.data
+    target_folder = str(adaptation.target.prepare())
+    assert [Path(path).name for path in read if path.startswith(target_folder)] == ["train.images.safetensors"]
+
+
+def test_offline_and_on_the_fly_give_the_same_classifier(finished: Adaptation, tmp_path: Path) -> None:
+    settings = TINY | {"dropout_mode": "fixed", "target_only": False, "repeats": 1}
+    offline = adapt("digits", "digits-m", preset="demo", out=tmp_path / "offline", **settings)
+    fly = adapt("digits", "digits-m", preset="demo", out=tmp_path / "fly", adapt="on-the-fly", **settings)
+    first, second = (load_tree(one.run.model("adapted-0"))["weights"] for one in (offline, fly))
+    for name in first:
+        assert torch.allclose(first[name], second[name], atol=1e-6), name
+    assert offline.run.result["accuracy"] == fly.run.result["accuracy"]
+    assert offline.run.result["bytes_on_disk"] > 0
+    assert fly.run.result["bytes_on_disk"] == 0
+    assert fly.run.result["seconds"]["translation"] > 0
+
+
+def test_alive_dropout_draws_anew_on_the_fly(finished: Adaptation) -> None:
+    images = TranslatedImages(finished.source.labelled("train"), finished.translator())
+    indices = torch.arange(20)
+    first, labels = images.batch(indices)
+    assert not torch.equal(first, images.batch(indices)[0])
+    assert torch.equal(labels, finished.source.labelled("train").labels[:20])
+    image, label = images[3]
+    assert image.shape == (3, 8, 8)
+    assert label == int(labels[3])
+
+
+def test_whole_sets_are_translated_the_same_with_the_same_seed(finished: Adaptation) -> None:
+    pixels = finished.source.images("val").pixels
+    translator = finished.translator()
+    assert torch.equal(translator.all(pixels, 1), translator.all(pixels, 1))
+    assert not torch.equal(translator.all(pixels, 1), translator.all(pixels, 2))
+
+
+def test_python_in_a_few_lines(finished: Adaptation, tmp_path: Path) -> None:
+    run = Adaptation.create("digits", "digits-m", preset="demo", out=tmp_path / "run", **TINY)
+    run.train_method()
+    adapted = TranslatedImages(run.source.labelled("train"), run.translator())
+    val = TranslatedImages(run.source.labelled("val"), run.translator()).batch(torch.arange(200))
+    from acclimate.classification import ClassifierTraining
+    from acclimate.domains import LabelledImages
+
+    training = ClassifierTraining("mine", adapted, LabelledImages(*val), run.config, run.task, run.engine, seed=0)
+    train(training.phase, run.run, run.engine, seed=0)
+    probabilities = acclimate.Classifier([training.classifier], run.source.classes, run.engine).probabilities(
+        run.target.images("test").pixels[:7]
+    )
+    assert probabilities.shape == (7, 10)
+
+
+def test_disjoint_halves(tmp_path: Path) -> None:
+    adaptation = Adaptation.create("digits", "digits-m", preset="demo", out=tmp_path / "run", disjoint=True, **TINY)
+    assert (len(adaptation.data.source_train), len(adaptation.data.target_train)) == (599, 598)
+    assert adaptation.content == "disjoint"
+    whole = adaptation.source.labelled("train")
+    assert torch.equal(adaptation.data.source_train.labels, whole.labels[::2])
+    assert torch.equal(adaptation.data.target_train.pixels, adaptation.target.images("train").pixels[1::2])
+
+
+def test_source_only_as_a_method(tmp_path: Path) -> None:
+    settings = {key: value for key, value in TINY.items() if key.startswith(("classifier", "image", "repeats", "precision"))}
+    adaptation = adapt("digits", "digits-m", method="source-only", out=tmp_path / "run", **settings)
+    result = adaptation.run.result
+    assert result["accuracy"] == result["baselines"]["source_only"]
+    with pytest.raises(RunError, match="does not translate"):
+        adaptation.translator()
+
+
+def test_folders_of_ones_own(make_folder: Callable[..., Path], tmp_path: Path) -> None:
+    source, target = make_folder("renders", count=40), make_folder("photos", ("day1", "day2", "day3"), 20, ".jpg")
+    adaptation = adapt(source, target, preset="demo", out=tmp_path / "run", **TINY)
+    result = adaptation.run.result
+    assert result["accuracy"] is None
+    assert result["baselines"] == {"source_only": None, "target_only": None}
+    shutil.copy(next(target.rglob("*.jpg")), tmp_path / "one.jpg")
+    rows = list(Adaptation(tmp_path / "run").predict_files([tmp_path / "one.jpg", source / "cat"]))
+    assert len(rows) == 41
+    assert all(name in ("cat", "dog") and 0.5 <= probability <= 1 for _, name, probability in rows)
+
+
+def test_a_folder_target_with_labels_is_evaluated(make_folder: Callable[..., Path], tmp_path: Path) -> None:
+    adaptation = adapt(
+        make_folder("a", count=40), make_folder("b", count=30), preset="demo", out=tmp_path / "run", **(TINY | {"classifier_epochs": 4})
+    )
+    assert adaptation.run.result["protocol"]["splits"]["target"] == [48, 6, 6]
+    assert adaptation.run.result["accuracy"]["mean"] >= 0.5
+
+
+def test_translated_files_keep_folders_and_names(finished: Adaptation, make_folder: Callable[..., Path], tmp_path: Path) -> None:
+    source = make_folder("mine", ("3", "7"), 5, ".jpg")
+    shutil.copy(source / "3" / "000.jpg", source / "3" / "000.bmp")
+    count = finished.translate_files(source, tmp_path / "out")
+    assert count == 11
+    names = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.png")}
+    assert {"3/001.png", "7/004.png", "3/000.png"} <= names
+    assert len(names) == 11
+    with pytest.raises(DataError, match="not empty"):
+        finished.translate_files(source, tmp_path / "out")
+    finished.translate_files("digits", tmp_path / "digits", snapshot=2)
+    assert len(list((tmp_path / "digits" / "test").rglob("*.png"))) == 400
+    assert {path.name for path in (tmp_path / "digits" / "train").iterdir()} == set("0123456789")
+    with pytest.raises(RunError, match="no snapshot 3; it has 2, 4, 6"):
+        finished.translate_files(source, tmp_path / "never", snapshot=3)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "message"),
+    [
+        ("digits", "nowhere", "no domain and no folder named 'nowhere'"),
+        ("pets", "digits", r"has the classes cat, dog; digits has 0, 1"),
+    ],
+)
+def test_pairs_that_cannot_be(
+    make_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, target: str, message: str
+) -> None:
+    make_folder("pets")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(AcclimateError, match=message):
+        Adaptation.create(source, target, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_too_few_images_for_a_batch_is_said(make_folder: Callable[..., Path], tmp_path: Path) -> None:
+    with pytest.raises(AcclimateError, match="the target has 5 images, fewer than a batch of 8"):
+        adapt(
+            make_folder("s", count=40), make_folder("t", ("x", "y"), 3), preset="demo", out=tmp_path / "run", **TINY
+        )
+
+
+def _start(run: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "acclimate", "run", "--resume", str(run), "--threads", "2"]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def test_killed_at_random_moments_and_resumed_gives_the_same_bytes(tmp_path: Path) -> None:
+    settings = TINY | {"steps": 120, "snapshots": 4, "repeats": 1, "pool": 20, "ema": 0.9, "checkpoint_every": 10}
+    for name in ("whole", "broken"):
+        Adaptation.create("digits", "digits-m", preset="demo", out=tmp_path / name, **settings)
+    process = _start(tmp_path / "whole")
+    assert process.wait(300) == 0, process.stderr and process.stderr.read().decode()
+
+    chance = random.Random(int.from_bytes(os.urandom(4), "big"))
+    kills = 0
+    for _ in range(30):
+        process = _start(tmp_path / "broken")
+        target = chance.randrange(10, 120)
+        deadline = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < deadline:
+            checkpoints = list((tmp_path / "broken" / "checkpoints").rglob("*.safetensors"))
+            if kills < 3 and any(int(path.stem) >= min(target, 100) for path in checkpoints):
+                time.sleep(chance.random() * 0.5)
+                process.kill()
+                kills += process.wait() == -signal.SIGKILL
+                break
+            time.sleep(0.01)
+        if process.poll() == 0:
+            break
+    assert kills >= 1
+    assert weights_digest(tmp_path / "broken") == weights_digest(tmp_path / "whole")
+    first, second = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("whole", "broken"))
+    assert first["accuracy"] == second["accuracy"]
+
+
+def test_ctrl_c_says_how_to_resume(tmp_path: Path) -> None:
+    Adaptation.create("digits", "digits-m", preset="demo", out=tmp_path / "run", **(TINY | {"steps": 5000}))
+    process = _start(tmp_path / "run")
+    log = tmp_path / "run" / "metrics.jsonl"
+    while not (log.exists() and '"translator"' in log.read_text()):
+        time.sleep(0.05)
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    assert process.stderr is not None
+    assert f"go on with: acclimate run --resume {tmp_path / 'run'}" in process.stderr.read().decode()
+    assert list((tmp_path / "run" / "checkpoints" / "translator").iterdir())

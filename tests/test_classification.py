@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from acclimate.classification import ClassifierTraining, PlateauStopping, predict_logits
+from acclimate.config import Config
+from acclimate.domains import DataOptions, LabelledImages, open_domain
+from acclimate.evaluation import Classifier, summary
+from acclimate.methods import Task
+from acclimate.runs import Run
+from acclimate.training import Engine, train
+
+DIGITS = tuple("0123456789")
+
+
+def sets() -> tuple[LabelledImages, LabelledImages]:
+    domain = open_domain("digits", DataOptions(image_size=8))
+    return domain.labelled("train"), domain.labelled("val")
+
+
+def training(seed: int = 0, **settings: object) -> ClassifierTraining:
+    config = Config(**({"image_size": 8, "classifier_epochs": 3, "precision": "float32"} | settings))  # type: ignore[arg-type]
+    return ClassifierTraining("toy", *sets(), config, Task(3, 8, DIGITS), Engine(), seed)
+
+
+def test_it_learns(tmp_path: Path) -> None:
+    one = training(classifier_epochs=8)
+    train(one.phase, Run.create(tmp_path / "run", {}), Engine(), 0)
+    test = open_domain("digits", DataOptions(image_size=8)).labelled("test")
+    (accuracy,) = Classifier([one.classifier], DIGITS, Engine()).accuracies(test)
+    assert accuracy > 0.85
+
+
+def test_its_seed_decides_weights_and_order() -> None:
+    first, same, other = training(0), training(0), training(1)
+    assert torch.equal(first.classifier.features[0].weight, same.classifier.features[0].weight)
+    assert torch.equal(first.batches[0], same.batches[0])
+    assert not torch.equal(first.classifier.features[0].weight, other.classifier.features[0].weight)
+    assert not torch.equal(first.batches[0], other.batches[0])
+
+
+def test_the_global_generator_is_left_alone() -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    training()
+    assert torch.equal(torch.rand(2), expected)
+
+
+def test_only_the_first_images_are_trained_on() -> None:
+    assert len(training(classifier_images=300).train) == 300
+    assert training(classifier_images=300).batches.steps_per_epoch == 2
+
+
+def test_plateau_and_stopping_as_in_keras() -> None:
+    optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)], 1.0)
+    stopping = PlateauStopping(optimizer, plateau=3, patience=5)
+    rates, stops = [], []
+    for loss in (1.0, 0.5, 0.5, 0.49995, 0.6, 0.5, 0.5):
+        stops.append(stopping.update(loss))
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert rates == pytest.approx([1, 1, 1, 1, 0.1, 0.1, 0.1])
+    assert stops == [False, False, False, False, False, False, True]
+
+
+def test_stopping_state_round_trip() -> None:
+    optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)], 1.0)
+    stopping = PlateauStopping(optimizer, 2, 3)
+    stopping.update(1.0)
+    stopping.update(1.0)
+    other = PlateauStopping(optimizer, 2, 3)
+    other.load_state_dict(stopping.state_dict())
+    assert [other.update(1.0), other.update(1.0)] == [False, True]
+
+
+def test_prediction_does_not_depend_on_the_batch() -> None:
+    one = training()
+    pixels = sets()[1].pixels
+    logits = predict_logits(one.classifier, pixels, Engine())
+    assert torch.allclose(predict_logits(one.classifier, pixels[:1], Engine()), logits[:1], atol=1e-5)
+
+
+def test_probabilities_are_the_mean_over_trainings() -> None:
+    networks = [training(seed).classifier for seed in (0, 1)]
+    pixels = sets()[1].pixels[:5]
+    both = Classifier(networks, DIGITS, Engine()).probabilities(pixels)
+    each = [Classifier([network], DIGITS, Engine()).probabilities(pixels) for network in networks]
+    assert torch.allclose(both, (each[0] + each[1]) / 2)
+    assert torch.allclose(both.sum(1), torch.ones(5))
+
+
+def test_summary_is_the_papers_population_spread() -> None:
+    assert summary([0.8, 0.9]) == {"mean": 0.85, "std": 0.05, "runs": [0.8, 0.9], "spread": "classifier seeds"}

@@ -1,0 +1,32 @@
+"""Every loss against values computed by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from acclimate.losses import discriminator_accuracy, lsgan_discriminator, lsgan_generator, reconstruction
+
+
+def test_lsgan_generator() -> None:
+    assert lsgan_generator(torch.tensor([0.5, 1.0])).item() == pytest.approx((0.25 + 0) / 2)
+
+
+def test_lsgan_discriminator() -> None:
+    real, fake = torch.tensor([0.5, 1.0]), torch.tensor([0.2, 0.4])
+    assert lsgan_discriminator(real, fake).item() == pytest.approx((0.25 + 0) / 2 + (0.04 + 0.16) / 2)
+
+
+def test_reconstruction_is_a_mean_over_pixels() -> None:
+    assert reconstruction(torch.tensor([[1.0, -1.0]]), torch.tensor([[0.5, 1.0]])).item() == pytest.approx(1.25)
+
+
+def test_discriminator_accuracy() -> None:
+    real, fake = torch.tensor([0.9, 0.4]), torch.tensor([0.1, 0.2, 0.3, 0.6])
+    assert discriminator_accuracy(real, fake).item() == pytest.approx((0.5 + 0.75) / 2)
+
+
+def test_losses_are_float32_from_bfloat16() -> None:
+    scores = torch.tensor([0.5], dtype=torch.bfloat16)
+    assert lsgan_generator(scores).dtype == torch.float32
+    assert reconstruction(scores, torch.zeros(1)).dtype == torch.float32

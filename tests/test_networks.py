@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from acclimate.errors import AcclimateError
+from acclimate.networks import GTAClassifier, PatchGAN, UNet, init_glorot, init_normal, parameter_count
+
+
+def test_parameter_counts_are_the_papers() -> None:
+    assert parameter_count(UNet(3, 32)) == 2_918_435
+    assert parameter_count(PatchGAN(3, 64)) == 224_897
+    assert parameter_count(GTAClassifier(3, 10)) == 330_058
+
+
+@pytest.mark.parametrize("image_size", [8, 15, 16, 28, 32, 64, 128])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_size_and_channel_count_keeps_shapes_and_ranges(image_size: int, channels: int) -> None:
+    images = torch.rand(2, channels, image_size, image_size) * 2 - 1
+    redrawn = UNet(channels, 4, image_size)(images)
+    assert redrawn.shape == images.shape
+    assert redrawn.abs().max() <= 1
+    scores = PatchGAN(channels, 4, image_size)(images)
+    side = -(-(-(-image_size // 2)) // 2)
+    assert scores.shape == (2, 1, side, side)
+    assert 0 <= scores.min()
+    assert scores.max() <= 1
+    classifier = GTAClassifier(channels, 7, image_size)
+    assert classifier.features(images).shape == (2, 128)
+    assert classifier(images).shape == (2, 7)
+
+
+def test_patchgan_sees_23_by_23_pixels() -> None:
+    discriminator = PatchGAN(3, 8, 64).double()
+    for module in discriminator.modules():
+        if isinstance(module, torch.nn.GroupNorm):  # a norm sees the whole map: the receptive field is the convolutions'
+            module.forward = lambda x: x  # type: ignore[method-assign]
+    images = torch.rand(1, 3, 64, 64, dtype=torch.float64, requires_grad=True)
+    discriminator(images)[0, 0, 8, 8].backward()
+    assert images.grad is not None
+    rows, columns = images.grad.abs().sum((0, 1)).nonzero(as_tuple=True)
+    assert rows.max() - rows.min() + 1 == 23
+    assert columns.max() - columns.min() + 1 == 23
+
+
+@pytest.mark.parametrize("network", [UNet, PatchGAN])
+def test_impossible_sizes_are_refused_with_those_that_do(network: type[torch.nn.Module]) -> None:
+    with pytest.raises(AcclimateError, match="image size 4 is too small.*use 8 or more"):
+        network(3, 4, 4)
+
+
+def test_classifier_refuses_tiny_images_and_single_classes() -> None:
+    with pytest.raises(AcclimateError, match="use 8 or more"):
+        GTAClassifier(3, 10, 6)
+    with pytest.raises(AcclimateError, match="at least two classes"):
+        GTAClassifier(3, 1, 32)
+
+
+def test_dropout_modes_at_inference() -> None:
+    images = torch.rand(3, 3, 16, 16) * 2 - 1
+    network = UNet(3, 8, 16)
+    init_normal(network, std=0.2)
+    network.eval()
+
+    def twice(mode: str) -> tuple[torch.Tensor, torch.Tensor]:
+        for module in network.modules():
+            if hasattr(module, "mode"):
+                module.mode = mode
+        with torch.no_grad():
+            return network(images), network(images)
+
+    first, second = twice("alive")
+    assert not torch.equal(first, second)
+    for mode in ("fixed", "off"):
+        first, second = twice(mode)
+        assert torch.equal(first, second)
+    alone = torch.cat([network(image[None]) for image in images])
+    assert torch.allclose(alone, second, atol=1e-4)
+    assert not torch.allclose(twice("fixed")[0], twice("off")[0])
+
+
+def test_fixed_mask_does_not_depend_on_the_batch() -> None:
+    network = UNet(3, 8, 16, dropout_mode="fixed").eval()
+    init_normal(network, std=0.2)
+    images = torch.rand(5, 3, 16, 16)
+    assert torch.allclose(network(images)[3:4], network(images[3:4]), atol=1e-4)
+
+
+def test_initialisation() -> None:
+    network = UNet()
+    init_normal(network)
+    weights = torch.cat([m.weight.flatten() for m in network.modules() if isinstance(m, torch.nn.Conv2d)])
+    assert abs(weights.std().item() - 0.02) < 2e-4
+    assert abs(weights.mean().item()) < 1e-4
+    classifier = GTAClassifier()
+    init_glorot(classifier)
+    bound = (6 / (25 * (3 + 64))) ** 0.5
+    assert classifier.features[0].weight.abs().max() <= bound
+    assert classifier.features[0].bias.abs().max() == 0
+
+
+def test_group_norm_is_instance_norm() -> None:
+    from acclimate.networks.unet import instance_norm
+
+    x = torch.randn(4, 6, 5, 5)
+    assert torch.allclose(instance_norm(6)(x), torch.nn.InstanceNorm2d(6, eps=1e-3)(x), atol=1e-6)
