@@ -18,7 +18,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY
 from PIL import Image
 from torch import Tensor
 
@@ -28,6 +27,7 @@ from acclimate.errors import AcclimateError, DataError, RunError
 from acclimate.methods import METHODS
 from acclimate.state import load_tree
 from acclimate.training import train
+from conftest import TINY
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,12 @@ def test_a_run_leaves_what_it_should(finished: Adaptation) -> None:
 def test_the_result_carries_its_protocol(finished: Adaptation) -> None:
     result = finished.run.result
     assert result["schema"] == 1
-    assert (result["method"], result["preset"], result["source"], result["target"]) == ("cyclegan", "demo", "digits", "digits-m")
+    assert (result["method"], result["preset"], result["source"], result["target"]) == (
+        "cyclegan",
+        "demo",
+        "digits",
+        "digits-m",
+    )
     for part in (result["accuracy"], *result["baselines"].values()):
         assert len(part["runs"]) == 2
         assert 0 <= part["mean"] <= 1
@@ -105,7 +110,10 @@ def test_the_same_seed_gives_the_same_bytes(finished: Adaptation, tmp_path: Path
     again = adapt("digits", "digits-m", preset="demo", out=tmp_path / "again", **TINY)
     assert weights_digest(again.run.path) == weights_digest(finished.run.path)
     other = adapt("digits", "digits-m", preset="demo", out=tmp_path / "other", seed=1, target_only=False, **TINY)
-    assert weights_digest(other.run.path)["00000006.safetensors"] != weights_digest(finished.run.path)["00000006.safetensors"]
+    assert (
+        weights_digest(other.run.path)["00000006.safetensors"]
+        != weights_digest(finished.run.path)["00000006.safetensors"]
+    )
     assert other.run.result["baselines"]["target_only"] is None
 
 
@@ -139,7 +147,9 @@ def test_no_method_can_reach_a_target_label(method: str, tmp_path: Path) -> None
     for tensor in found:
         if tensor.dtype == torch.int64 and tensor.ndim == 1 and tensor.data_ptr() not in own:
             for split, target in labels.items():
-                assert not (len(tensor) == len(target) and torch.equal(tensor, target)), f"{method} can reach {split} labels"
+                assert not (len(tensor) == len(target) and torch.equal(tensor, target)), (
+                    f"{method} can reach {split} labels"
+                )
     assert not hasattr(adaptation.data.target_train, "labels")
     assert vars(adaptation.data.target_train).keys() == {"pixels"}
 
@@ -214,7 +224,9 @@ def test_disjoint_halves(tmp_path: Path) -> None:
 
 
 def test_source_only_as_a_method(tmp_path: Path) -> None:
-    settings = {key: value for key, value in TINY.items() if key.startswith(("classifier", "image", "repeats", "precision"))}
+    settings = {
+        key: value for key, value in TINY.items() if key.startswith(("classifier", "image", "repeats", "precision"))
+    }
     adaptation = adapt("digits", "digits-m", method="source-only", out=tmp_path / "run", **settings)
     result = adaptation.run.result
     assert result["accuracy"] == result["baselines"]["source_only"]
@@ -236,13 +248,19 @@ def test_folders_of_ones_own(make_folder: Callable[..., Path], tmp_path: Path) -
 
 def test_a_folder_target_with_labels_is_evaluated(make_folder: Callable[..., Path], tmp_path: Path) -> None:
     adaptation = adapt(
-        make_folder("a", count=40), make_folder("b", count=30), preset="demo", out=tmp_path / "run", **(TINY | {"classifier_epochs": 4})
+        make_folder("a", count=40),
+        make_folder("b", count=30),
+        preset="demo",
+        out=tmp_path / "run",
+        **(TINY | {"classifier_epochs": 4}),
     )
     assert adaptation.run.result["protocol"]["splits"]["target"] == [48, 6, 6]
     assert adaptation.run.result["accuracy"]["mean"] >= 0.5
 
 
-def test_translated_files_keep_folders_and_names(finished: Adaptation, make_folder: Callable[..., Path], tmp_path: Path) -> None:
+def test_translated_files_keep_folders_and_names(
+    finished: Adaptation, make_folder: Callable[..., Path], tmp_path: Path
+) -> None:
     source = make_folder("mine", ("3", "7"), 5, ".jpg")
     shutil.copy(source / "3" / "000.jpg", source / "3" / "000.bmp")
     count = finished.translate_files(source, tmp_path / "out")
@@ -267,7 +285,12 @@ def test_translated_files_keep_folders_and_names(finished: Adaptation, make_fold
     ],
 )
 def test_pairs_that_cannot_be(
-    make_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, target: str, message: str
+    make_folder: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    source: str,
+    target: str,
+    message: str,
 ) -> None:
     make_folder("pets")
     monkeypatch.chdir(tmp_path)
@@ -278,9 +301,7 @@ def test_pairs_that_cannot_be(
 
 def test_too_few_images_for_a_batch_is_said(make_folder: Callable[..., Path], tmp_path: Path) -> None:
     with pytest.raises(AcclimateError, match="the target has 5 images, fewer than a batch of 8"):
-        adapt(
-            make_folder("s", count=40), make_folder("t", ("x", "y"), 3), preset="demo", out=tmp_path / "run", **TINY
-        )
+        adapt(make_folder("s", count=40), make_folder("t", ("x", "y"), 3), preset="demo", out=tmp_path / "run", **TINY)
 
 
 def _start(run: Path) -> subprocess.Popen[bytes]:

@@ -107,7 +107,6 @@ def test_batched_calls_equal_single_ones() -> None:
 
 def test_average_follows_the_generators() -> None:
     method = build(ema=0.5)
-    method.step(batch(1), batch(2))
     first = copies(method.G)
     method.step(batch(3), batch(4))
     averaged = method.translators()["G"]
@@ -160,7 +159,9 @@ def test_notebook_is_the_authors_run_to_the_letter() -> None:
     assert (phase.steps, phase.steps_per_epoch, phase.snapshot_every) == (128 * 50, 128, 64)
     expected = dict(images=4096, batch_size=32, lr=2e-4, beta1=0.5, width=32, discriminator_width=64, cycle_weight=8.0)
     expected |= dict(identity_weight=0.8, discriminator_weight=0.5, pool=0, ema=0.0, dropout=0.5, dropout_mode="alive")
-    expected |= dict(classifier_lr=5e-3, classifier_batch_size=256, classifier_epochs=30, classifier_patience=5, repeats=5)
+    expected |= dict(
+        classifier_lr=5e-3, classifier_batch_size=256, classifier_epochs=30, classifier_patience=5, repeats=5
+    )
     assert {name: getattr(config, name) for name in expected} == expected
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import idx_bytes, libsvm_bytes, tar_bytes
 from PIL import Image
 from scipy.io import savemat
 
@@ -21,6 +20,7 @@ from acclimate.domains.mnist_m import blend, read_photos
 from acclimate.domains.svhn import read_mat
 from acclimate.domains.usps import read_libsvm
 from acclimate.errors import DataError
+from conftest import idx_bytes, libsvm_bytes, tar_bytes
 
 RANDOM = np.random.default_rng(0)
 
@@ -94,7 +94,10 @@ def small_publishers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Make a data root with small files in the real formats, and let the domains expect these."""
     root = tmp_path / "data"
     (root / "mnist").mkdir(parents=True)
-    train, test = RANDOM.integers(0, 256, (60, 28, 28), dtype=np.uint8), RANDOM.integers(0, 256, (20, 28, 28), dtype=np.uint8)
+    train, test = (
+        RANDOM.integers(0, 256, (60, 28, 28), dtype=np.uint8),
+        RANDOM.integers(0, 256, (20, 28, 28), dtype=np.uint8),
+    )
     arrays = (train, np.arange(60) % 10, test, np.arange(20) % 10)
     files = []
     for file, array in zip(mnist.MNIST.files, arrays, strict=True):
@@ -245,7 +248,9 @@ class TestFolder:
         ("classes", "count", "message"),
         [(("cat",), 5, "at least two classes.*only 'cat'"), (("cat", "dog"), 2, "'cat'.*has 2 readable images; 3 are")],
     )
-    def test_too_little(self, make_folder: Callable[..., Path], classes: tuple[str, ...], count: int, message: str) -> None:
+    def test_too_little(
+        self, make_folder: Callable[..., Path], classes: tuple[str, ...], count: int, message: str
+    ) -> None:
         with pytest.raises(DataError, match=message):
             open_domain(make_folder("pets", classes, count)).prepare()
 
@@ -332,7 +337,9 @@ def test_content_checksum_covers_labels() -> None:
     assert content_checksum({"train": RawSplit(pixels, np.array([0, 1]))}) != content_checksum(
         {"train": RawSplit(pixels, np.array([1, 1]))}
     )
-    assert hashlib.md5(usedforsecurity=False).hexdigest() != content_checksum({"train": RawSplit(pixels, np.array([0, 1]))})
+    assert hashlib.md5(usedforsecurity=False).hexdigest() != content_checksum(
+        {"train": RawSplit(pixels, np.array([0, 1]))}
+    )
 
 
 def test_folder_is_exported_for_use_in_code() -> None:

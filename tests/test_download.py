@@ -13,11 +13,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from conftest import tar_bytes
 
 from acclimate.domains import download
 from acclimate.domains.download import RemoteFile, content_md5, read_archive
 from acclimate.errors import DataError
+from conftest import tar_bytes
 
 CONTENT = bytes(range(256)) * 4000
 MD5 = hashlib.md5(CONTENT).hexdigest()
@@ -84,7 +84,9 @@ def _quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def remote(server: Server, *paths: str, md5: str = MD5) -> RemoteFile:
-    return RemoteFile("set/file.bin", tuple(server.url(path) for path in paths), md5, source="https://publisher.example")
+    return RemoteFile(
+        "set/file.bin", tuple(server.url(path) for path in paths), md5, source="https://publisher.example"
+    )
 
 
 @pytest.mark.parametrize("path", ["plain", "slow"])

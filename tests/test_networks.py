@@ -23,7 +23,7 @@ def test_every_size_and_channel_count_keeps_shapes_and_ranges(image_size: int, c
     scores = PatchGAN(channels, 4, image_size)(images)
     side = -(-(-(-image_size // 2)) // 2)
     assert scores.shape == (2, 1, side, side)
-    assert 0 <= scores.min()
+    assert scores.min() >= 0
     assert scores.max() <= 1
     classifier = GTAClassifier(channels, 7, image_size)
     assert classifier.features(images).shape == (2, 128)
@@ -33,7 +33,9 @@ def test_every_size_and_channel_count_keeps_shapes_and_ranges(image_size: int, c
 def test_patchgan_sees_23_by_23_pixels() -> None:
     discriminator = PatchGAN(3, 8, 64).double()
     for module in discriminator.modules():
-        if isinstance(module, torch.nn.GroupNorm):  # a norm sees the whole map: the receptive field is the convolutions'
+        if isinstance(
+            module, torch.nn.GroupNorm
+        ):  # a norm sees the whole map: the receptive field is the convolutions'
             module.forward = lambda x: x  # type: ignore[method-assign]
     images = torch.rand(1, 3, 64, 64, dtype=torch.float64, requires_grad=True)
     discriminator(images)[0, 0, 8, 8].backward()

@@ -32,7 +32,9 @@ class Toy:
         self.before_step: Any = lambda _: None
         self.epochs = 0
         state = {"network": self.network, "optimizer": self.optimizer}
-        self.phase = Phase("toy", steps, self.step, state, self.batches.steps_per_epoch, None, self.network.state_dict, 10)
+        self.phase = Phase(
+            "toy", steps, self.step, state, self.batches.steps_per_epoch, None, self.network.state_dict, 10
+        )
 
     def step(self, number: int) -> dict[str, Tensor]:
         self.before_step(number)
@@ -159,7 +161,9 @@ def test_a_non_finite_loss_stops_with_step_name_and_last_good_checkpoint(tmp_pat
             toy.network[0].weight.data.fill_(float("nan"))
 
     toy.before_step = poison
-    with pytest.raises(NonFiniteLossError, match=r"loss became nan in toy at step 23; .*00000020\.safetensors") as error:
+    with pytest.raises(
+        NonFiniteLossError, match=r"loss became nan in toy at step 23; .*00000020\.safetensors"
+    ) as error:
         train(toy.phase, run, ENGINE, 7, checkpoint_every=10)
     assert error.value.exit_code == 1
     assert run.load_checkpoint("toy")["step"] == 20

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from acclimate.classification import EVALUATION_BATCH, ClassifierTraining
 from acclimate.config import CONFIGS, Config
@@ -327,7 +326,9 @@ class Adaptation:
         for name in self._names(kind):
             path = self.run.model(name)
             if not path.exists():
-                raise RunError(f"{self.run.path} has no classifier {name!r}: go on with acclimate run --resume {self.run.path}")
+                raise RunError(
+                    f"{self.run.path} has no classifier {name!r}: go on with acclimate run --resume {self.run.path}"
+                )
             network = GTAClassifier(self.task.channels, len(self.task.classes), self.task.image_size)
             network.load_state_dict(load_tree(path)["weights"])
             networks.append(network.to(self.engine.device).eval())
@@ -382,7 +383,9 @@ class Adaptation:
         tested = self.target if domain is None else open_domain(domain, self.data_options, self.source.classes)
         _check_pair(self.source, tested)
         if not tested.has_labels:
-            raise DataError(f"{tested.name} has no labels of the classes {', '.join(self.source.classes[:12])}: nothing to measure")
+            raise DataError(
+                f"{tested.name} has no labels of the classes {', '.join(self.source.classes[:12])}: nothing to measure"
+            )
         test = tested.labelled("test")
         accuracy = {kind: summary(self.classifier(kind).accuracies(test)) for kind in self._trained_kinds()}
         return {"domain": tested.name, "test_images": len(test), "accuracy": accuracy}
@@ -433,18 +436,19 @@ class Adaptation:
             files += image_files(path) if path.is_dir() else [path]
         classifier, config, readable = self.classifier(), self.config, 0
         for start in range(0, len(files), EVALUATION_BATCH):
-            images: dict[Path, Tensor] = {}
+            names, images = [], []
             for file in files[start : start + EVALUATION_BATCH]:
                 try:
-                    images[file] = read_image(file, config.image_size, config.channels, config.fit)
+                    images.append(read_image(file, config.image_size, config.channels, config.fit))
+                    names.append(file)
                 except DataError as error:
                     if strict:
                         raise
                     say(f"skipped {error}")
             if images:
                 readable += len(images)
-                best = classifier.probabilities(torch.stack(list(images.values()))).max(1)
-                for file, probability, label in zip(images, best.values.tolist(), best.indices.tolist(), strict=True):
+                best = classifier.probabilities(torch.stack(images)).max(1)
+                for file, probability, label in zip(names, best.values.tolist(), best.indices.tolist(), strict=True):
                     yield file, classifier.classes[label], probability
         if not readable:
             raise DataError("no readable image among: " + ", ".join(map(str, paths[:5])))
@@ -490,7 +494,9 @@ def _data_options(config: Config, data_root: Path) -> DataOptions:
 def _check_pair(source: Domain, target: Domain) -> None:
     if source.classes != target.classes:
         shown = [", ".join(domain.classes[:12]) for domain in (source, target)]
-        raise DataError(f"{source.name} has the classes {shown[0]}; {target.name} has {shown[1]}: they must be the same")
+        raise DataError(
+            f"{source.name} has the classes {shown[0]}; {target.name} has {shown[1]}: they must be the same"
+        )
 
 
 def _spec(name: str | Path) -> str:

@@ -58,12 +58,15 @@ class ClassifierTraining:
             torch.manual_seed(seed_for(seed, name, "weights"))
             self.classifier = GTAClassifier(task.channels, len(task.classes), task.image_size)
             init_glorot(self.classifier)
-        self.classifier.to(engine.device, memory_format=torch.channels_last)  # 1.3 times faster on a CPU, in bfloat16 too
+        self.classifier.to(engine.device)
+        self.classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.3 times faster on a CPU
         self.optimizer = torch.optim.Adam(self.classifier.parameters(), config.classifier_lr, eps=1e-7, fused=True)
         self.stopping = PlateauStopping(self.optimizer, config.classifier_plateau, config.classifier_patience)
         self.train = train.first(config.classifier_images or None).to(engine.device)
         self.val = val.to(engine.device)
-        self.batches = Batches(len(self.train), config.classifier_batch_size, seed_for(seed, name, "order"), drop_last=False)
+        self.batches = Batches(
+            len(self.train), config.classifier_batch_size, seed_for(seed, name, "order"), drop_last=False
+        )
         self.phase = Phase(
             name,
             config.classifier_epochs * self.batches.steps_per_epoch,

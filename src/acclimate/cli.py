@@ -160,12 +160,20 @@ def summary_table(adaptation: Adaptation) -> str:
     """Return what a person wants to know of a finished run: accuracies, costs, where things are."""
     result, path = adaptation.run.result, adaptation.run.path
     seconds, bars = result["seconds"], result["baselines"]
-    lines = [f"{adaptation.source.name} -> {adaptation.target.name}, {result['method']} ({result['preset']}, seed {result['seed']})"]
+    lines = [
+        f"{adaptation.source.name} -> {adaptation.target.name}, {result['method']} ({result['preset']}, seed {result['seed']})"
+    ]
     if result["accuracy"] is None:
         lines.append("  the target has no labels: accuracy unknown")
     else:
-        lines.append(f"  accuracy on {result['protocol']['splits']['target'][2]:,} target test images, % (+- over re-trained classifiers)")
-        rows = {"source-only": bars["source_only"], adaptation.own_kind: result["accuracy"], "target-only": bars["target_only"]}
+        lines.append(
+            f"  accuracy on {result['protocol']['splits']['target'][2]:,} target test images, % (+- over re-trained classifiers)"
+        )
+        rows = {
+            "source-only": bars["source_only"],
+            adaptation.own_kind: result["accuracy"],
+            "target-only": bars["target_only"],
+        }
         for name, row in rows.items():
             if row is not None:
                 gain = 100 * (row["mean"] - bars["source_only"]["mean"]) if name != "source-only" else None
@@ -202,7 +210,9 @@ def evaluate(run: Path, domain: str | None = None, /, *, device: str | None = No
 
 
 @app.command
-def translate(run: Path, source: str, output: Path, /, *, snapshot: int | None = None, device: str | None = None) -> None:
+def translate(
+    run: Path, source: str, output: Path, /, *, snapshot: int | None = None, device: str | None = None
+) -> None:
     """Redraw images in the target's style, as PNG files that keep class folders and names.
 
     Parameters
@@ -261,6 +271,31 @@ def predict(
             print(json.dumps({"file": str(file), "class": name, "probability": round(probability, 6)}))
 
 
+@app.command
+def table(results: list[Path], /, *, into: Path | None = None) -> None:
+    """Print a Markdown table of results.
+
+    Parameters
+    ----------
+    results
+        Result files, or folders with such files or runs in any nesting.
+    into
+        A Markdown file whose part between <!-- results --> and <!-- /results --> becomes the table.
+    """
+    from acclimate.tables import markdown, read_results
+
+    text = markdown(read_results(results))
+    if into is None:
+        print(text)
+        return
+    begin, end = "<!-- results -->", "<!-- /results -->"
+    document = into.read_text()
+    if begin not in document or end not in document:
+        raise AcclimateError(f"{into} has no place for the table: {begin} and {end}")
+    before, after = document.split(begin)[0], document.split(end)[1]
+    into.write_text(f"{before}{begin}\n{text}\n{end}{after}")
+
+
 @data_app.command(name="list")
 def data_list(*, data_root: Path | None = None) -> None:
     """List the domains, and whether their files are there.
@@ -274,7 +309,9 @@ def data_list(*, data_root: Path | None = None) -> None:
 
     options = _options(data_root)
     for name, domain_class in sorted(DOMAINS.items()):
-        missing = [file.path for file in domain_class(options).required_files() if not (options.data_root / file.path).exists()]
+        missing = [
+            file.path for file in domain_class(options).required_files() if not (options.data_root / file.path).exists()
+        ]
         state = "ready" if not missing else f"to fetch: {', '.join(missing)}"
         print(f"{name:<10} {domain_class.native:<12} {domain_class.licence:<48} {state}")
     print("Any folder of images is a domain too: one subfolder a class for a source, any nesting for a target.")

@@ -12,6 +12,7 @@ Fit = Literal["stretch", "crop", "pad"]
 Precision = Literal["auto", "float32", "bfloat16"]
 DropoutMode = Literal["alive", "fixed", "off"]
 
+
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """Settings that every method shares; the defaults are the paper's.
@@ -72,7 +73,14 @@ class Config:
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {}, "fast": {}}
 
     def __post_init__(self) -> None:
-        for name in ("checkpoint_every", "classifier_epochs", "classifier_batch_size", "classifier_patience", "classifier_plateau", "repeats"):
+        for name in (
+            "checkpoint_every",
+            "classifier_epochs",
+            "classifier_batch_size",
+            "classifier_patience",
+            "classifier_plateau",
+            "repeats",
+        ):
             self._check(name, getattr(self, name) >= 1, "at least 1")
         self._check("seed", self.seed >= 0, "0 or more")
         self._check("classifier_lr", self.classifier_lr > 0, "above 0")
@@ -92,7 +100,9 @@ class Config:
             The method has no such preset, or a setting is unknown or out of range.
         """
         if name not in cls.presets:
-            raise AcclimateError(f"no preset {name!r}.{did_you_mean(name, cls.presets)} Presets: {', '.join(cls.presets)}")
+            raise AcclimateError(
+                f"no preset {name!r}.{did_you_mean(name, cls.presets)} Presets: {', '.join(cls.presets)}"
+            )
         known = {field.name for field in fields(cls)}
         for key in changes:
             if key not in known:
@@ -140,6 +150,9 @@ class CycleGANConfig(Config):
         Probability in the generators' innermost up block.
     dropout_mode
         Dropout while translating: alive as in training, fixed to one seeded mask, or off.
+    translation_noise
+        Standard deviation of Gaussian noise on images about to be translated for the classifier, in units of [-1, 1]:
+        the generator reads it as texture, so that translated images vary as the target's do; 0 for none.
     snapshots
         Snapshots of the generators over the training, evenly spaced.
     """
@@ -161,6 +174,7 @@ class CycleGANConfig(Config):
     ema: float = 0.0
     dropout: float = 0.5
     dropout_mode: DropoutMode = "alive"
+    translation_noise: float = 0.0
     snapshots: int = 50
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -190,7 +204,7 @@ class CycleGANConfig(Config):
         super().__post_init__()
         for name in ("epochs", "batch_size", "width", "discriminator_width", "snapshots"):
             self._check(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("steps", "images", "pool", "cycle_weight", "identity_weight"):
+        for name in ("steps", "images", "pool", "translation_noise", "cycle_weight", "identity_weight"):
             self._check(name, getattr(self, name) >= 0, "0 or more")
         for name in ("lr", "discriminator_weight"):
             self._check(name, getattr(self, name) > 0, "above 0")

@@ -59,7 +59,10 @@ def environment(engine: Engine) -> dict[str, Any]:
     if device.type == "cuda":
         name, peak = torch.cuda.get_device_name(device), torch.cuda.max_memory_allocated(device) / 2**20
     else:
-        name, peak = f"{_processor()}, {os.cpu_count()} cores", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        name, peak = (
+            f"{_processor()}, {os.cpu_count()} cores",
+            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        )
     return {
         "peak_memory_mb": round(peak, 1),
         "device": name,

@@ -35,7 +35,9 @@ def image_rows(rows: Mapping[str, Tensor], path: Path, *, inches: float = 0.55, 
         axes = figure.add_axes((left, 1 - (number + 1) / len(rows), 1 - left, 1 / len(rows)))
         axes.set_axis_off()
         strip = torch.cat(list(images), dim=2).permute(1, 2, 0).cpu().numpy()
-        axes.imshow(strip if strip.shape[-1] == 3 else strip[..., 0], cmap="gray", aspect="auto", interpolation="nearest")
+        axes.imshow(
+            strip if strip.shape[-1] == 3 else strip[..., 0], cmap="gray", aspect="auto", interpolation="nearest"
+        )
         figure.text(left - 0.008, 1 - (number + 0.5) / len(rows), name, ha="right", va="center", fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)

@@ -84,7 +84,14 @@ class _RichBar:
 @contextmanager
 def _rich_bar(description: str, total: float | None, done: float, unit: str) -> Iterator[Bar]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("{task.description}"),
@@ -97,4 +104,4 @@ def _rich_bar(description: str, total: float | None, done: float, unit: str) -> 
         TextColumn("{task.fields[note]}", style="dim"),
     )
     with Progress(*columns, console=Console(stderr=True), transient=False) as bars:
-        yield _RichBar(bars, bars.add_task(description, total=total, completed=done, note=""))
+        yield _RichBar(bars, bars.add_task(description, total=total, completed=int(done), note=""))

@@ -58,7 +58,9 @@ class Run:
             ``path`` holds another run, or files that are no run's.
         """
         if (path / "config.json").exists():
-            raise RunError(f"{path} holds another run: resume it with --resume {path}, or name another folder with --out")
+            raise RunError(
+                f"{path} holds another run: resume it with --resume {path}, or name another folder with --out"
+            )
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise RunError(f"{path} is not empty: name another folder with --out")
         write_json(path / "config.json", config)

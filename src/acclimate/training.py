@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import math
@@ -15,7 +16,7 @@ from types import FrameType
 from typing import Any, Protocol, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from acclimate.config import Precision
 from acclimate.errors import AcclimateError, InterruptedRunError, NonFiniteLossError
@@ -65,7 +66,9 @@ class Engine:
         except (RuntimeError, AssertionError) as error:
             raise AcclimateError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from None
         if precision == "auto":
-            native = torch.cuda.is_bf16_supported() if chosen.type == "cuda" else chosen.type == "cpu" and cpu_has_bf16()
+            native = (
+                torch.cuda.is_bf16_supported() if chosen.type == "cuda" else chosen.type == "cpu" and cpu_has_bf16()
+            )
             precision = "bfloat16" if native else "float32"
         return cls(chosen, torch.bfloat16 if precision == "bfloat16" else None)
 
@@ -84,6 +87,41 @@ def seed_for(seed: int, *purpose: object) -> int:
     """Derive the seed of one purpose from the run's seed: independent streams from one number."""
     text = "/".join(map(str, (seed, *purpose)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
+
+
+class WeightAverage:
+    """Exponential moving average of networks' weights (no buffers), one fused operation a step.
+
+    Parameters
+    ----------
+    *networks
+        What to average.
+    decay
+        Share of the average that stays at each step; it starts from the weights as they are.
+
+    Attributes
+    ----------
+    networks
+        Copies with the averaged weights.
+    """
+
+    def __init__(self, *networks: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.networks = tuple(copy.deepcopy(network).requires_grad_(False) for network in networks)
+        self._live = [parameter.detach() for network in networks for parameter in network.parameters()]
+        self._averaged = [parameter for network in self.networks for parameter in network.parameters()]
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Move the average towards the weights as they are now."""
+        torch._foreach_lerp_(self._averaged, self._live, 1.0 - self.decay)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {str(index): network.state_dict() for index, network in enumerate(self.networks)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        for index, network in enumerate(self.networks):
+            network.load_state_dict(state_dict[str(index)])
 
 
 class Batches:
@@ -112,7 +150,9 @@ class Batches:
 
     def __init__(self, count: int, batch_size: int, seed: int, *, drop_last: bool, what: str = "the set") -> None:
         if count < (batch_size if drop_last else 1):
-            raise AcclimateError(f"{what} has {count} images, fewer than a batch of {batch_size}: add images or use a smaller batch")
+            raise AcclimateError(
+                f"{what} has {count} images, fewer than a batch of {batch_size}: add images or use a smaller batch"
+            )
         self.count, self.batch_size, self.seed = count, batch_size, seed
         self.steps_per_epoch = count // batch_size if drop_last else math.ceil(count / batch_size)
         self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
@@ -160,7 +200,9 @@ class Phase:
     snapshot_every: int = 0
 
 
-def train(phase: Phase, run: Run, engine: Engine, seed: int, *, log_every: int = 20, checkpoint_every: int = 500) -> float:
+def train(
+    phase: Phase, run: Run, engine: Engine, seed: int, *, log_every: int = 20, checkpoint_every: int = 500
+) -> float:
     """Run a phase to its end, from its newest checkpoint if the run has one.
 
     Parameters

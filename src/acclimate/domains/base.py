@@ -202,7 +202,9 @@ class Domain:
         if self._folder is None:
             ensure_all(self.required_files(), self.options.data_root, download=self.options.download)
             options = self.options
-            key = digest(CACHE_VERSION, self.name, self.fingerprint(), options.image_size, options.channels, options.fit)
+            key = digest(
+                CACHE_VERSION, self.name, self.fingerprint(), options.image_size, options.channels, options.fit
+            )
             folder = cache_root() / "prepared" / f"{self.slug}-{options.image_size}px-{key[:12]}"
             if not (folder / "manifest.json").exists():
                 self._build(folder)
@@ -231,7 +233,10 @@ class Domain:
                 save_file({"labels": labels}, partial / f"{name}.labels.safetensors")
                 if split.names is not None:
                     (partial / f"{name}.names.json").write_text(json.dumps(split.names))
-            manifest = {"name": self.name, "splits": {name: len(split.labels) for name, split in splits.items()}}
+            manifest: dict[str, object] = {
+                "name": self.name,
+                "splits": {name: len(split.labels) for name, split in splits.items()},
+            }
             manifest |= {"md5": content_checksum(splits), **self.notes()}
             (partial / "manifest.json").write_text(json.dumps(manifest, indent=1))
             shutil.rmtree(folder, ignore_errors=True)
@@ -241,7 +246,7 @@ class Domain:
             raise DataError(f"cannot write the image cache under {cache_root()}: {error.strerror or error}") from None
 
     def notes(self) -> dict[str, object]:
-        """What else the manifest should say, such as the images that were skipped."""
+        """Return what else the manifest should say, such as the images that were skipped."""
         return {}
 
     def manifest(self) -> dict[str, object]:
@@ -293,11 +298,11 @@ def content_checksum(splits: Mapping[str, RawSplit]) -> str:
     for name in SPLITS:
         if name in splits:
             pixels = splits[name].pixels
-            checksum.update(np.ascontiguousarray(pixels.numpy() if isinstance(pixels, Tensor) else pixels))
-            checksum.update(np.ascontiguousarray(splits[name].labels, dtype=np.int64))
+            checksum.update((pixels.numpy() if isinstance(pixels, Tensor) else pixels).tobytes())
+            checksum.update(splits[name].labels.astype(np.int64).tobytes())
     return checksum.hexdigest()
 
 
 def shuffled(count: int, seed: int = 42) -> NDArray[np.int64]:
     """Return a permutation from NumPy's frozen legacy generator: the same on every version and machine."""
-    return np.random.RandomState(seed).permutation(count).astype(np.int64)  # noqa: NPY002 (frozen stream wanted)
+    return np.random.RandomState(seed).permutation(count).astype(np.int64)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -11,9 +13,10 @@ from acclimate.domains.mnist import DIGITS
 from acclimate.domains.mnist_m import blend
 from acclimate.images import from_arrays
 
-import os
 _SHRINK = int(os.environ.get("SHRINK", 3))
 """The photos are used at a third of their size, so that a patch shows texture and not just sky."""
+
+_STRIPS = 8
 
 _BOUNDS = {"train": slice(0, 1197), "val": slice(1197, 1397), "test": slice(1397, None)}
 
@@ -38,7 +41,7 @@ class Digits(Domain):
 class DigitsM(Domain):
     """The recipe of MNIST-M over :class:`Digits`, enlarged to 28x28, and scikit-learn's two bundled photos, shrunk.
 
-    Patches for training and validation come from the photos' left two thirds, those for testing from the right third.
+    The photos are cut into vertical strips; patches for testing come from every fourth of these, all others from the rest.
     """
 
     name = "digits-m"
@@ -56,10 +59,11 @@ class DigitsM(Domain):
         pixels, labels = read_digits()
         enlarged = from_arrays(pixels, 28, 1)[:, 0].numpy()
         photos = [np.asarray(Image.fromarray(photo).reduce(_SHRINK)) for photo in load_sample_images().images]
-        left = [photo[:, : photo.shape[1] * 2 // 3] for photo in photos]
-        right = [photo[:, photo.shape[1] * 2 // 3 :] for photo in photos]
+        strips = [strip for photo in photos for strip in np.array_split(photo, _STRIPS, axis=1)]
+        held_out = strips[3::4]
+        others = [strip for number, strip in enumerate(strips) if number % 4 != 3]
         return {
-            name: RawSplit(blend(enlarged[bounds], right if name == "test" else left, seed), labels[bounds])
+            name: RawSplit(blend(enlarged[bounds], held_out if name == "test" else others, seed), labels[bounds])
             for seed, (name, bounds) in enumerate(_BOUNDS.items())
         }
 
@@ -71,4 +75,5 @@ def read_digits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     bunch = load_digits()
     order = shuffled(len(bunch.target))
     pixels = np.rint(bunch.images[order] * (255 / 16)).astype(np.uint8)
+    pixels = np.pad(pixels, ((0, 0), (2, 2), (2, 2)))
     return pixels, bunch.target[order].astype(np.int64)

@@ -139,7 +139,6 @@ class RemoteFile:
         os.replace(part, path)
         _verified.add(self._stamp(path))
 
-
     def _stamp(self, path: Path) -> tuple[str, str, int, int]:
         stat = path.stat()
         return self.md5, str(path.resolve()), stat.st_size, stat.st_mtime_ns

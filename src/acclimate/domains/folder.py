@@ -62,10 +62,16 @@ class Folder(Domain):
         self.skipped: list[str] = []
 
     def _folder_classes(self) -> tuple[str, ...]:
-        names = {path.parent.name for path in self.paths if path.parent != self.path and path.parent.name not in _SPLIT_FOLDERS}
+        names = {
+            path.parent.name
+            for path in self.paths
+            if path.parent != self.path and path.parent.name not in _SPLIT_FOLDERS
+        }
         loose = [path for path in self.paths if path.parent == self.path]
         if loose:
-            raise DataError(f"{self.path} is to be a labelled source, one folder a class, but {loose[0].name} lies in no class folder")
+            raise DataError(
+                f"{self.path} is to be a labelled source, one folder a class, but {loose[0].name} lies in no class folder"
+            )
         if len(names) < 2:
             found = f"only {next(iter(names))!r}" if names else "none"
             raise DataError(f"a source needs at least two classes, one folder each; {self.path} has {found}")
@@ -111,7 +117,8 @@ class Folder(Domain):
         pixels, label_array = torch.stack(images), np.array(labels, dtype=np.int64)
         self._check_classes(label_array)
         return {
-            split: _take(pixels, label_array, names, indices) for split, indices in self._split(names, label_array).items()
+            split: _take(pixels, label_array, names, indices)
+            for split, indices in self._split(names, label_array).items()
         }
 
     def _check_classes(self, labels: np.ndarray[tuple[int], np.dtype[np.int64]]) -> None:
@@ -121,9 +128,13 @@ class Folder(Domain):
                 if count < 3:
                     raise DataError(f"class {name!r} of {self.path} has {count} readable images; 3 are the least")
 
-    def _split(self, names: list[Path], labels: np.ndarray[tuple[int], np.dtype[np.int64]]) -> dict[str, np.ndarray[tuple[int], np.dtype[np.int64]]]:
+    def _split(
+        self, names: list[Path], labels: np.ndarray[tuple[int], np.dtype[np.int64]]
+    ) -> dict[str, np.ndarray[tuple[int], np.dtype[np.int64]]]:
         order = shuffled(len(names))
-        given = {index: _SPLIT_FOLDERS[names[index].parts[0]] for index in order if names[index].parts[0] in _SPLIT_FOLDERS}
+        given = {
+            index: _SPLIT_FOLDERS[names[index].parts[0]] for index in order if names[index].parts[0] in _SPLIT_FOLDERS
+        }
         split_of = np.array([given.get(index, "train") for index in order])
         for split, share in _SHARES.items():
             if split in given.values() or (split == "test" and not self.has_labels):
@@ -138,5 +149,10 @@ class Folder(Domain):
         return {split: order[split_of == split] for split in ("train", "val", "test")}
 
 
-def _take(pixels: Tensor, labels: np.ndarray[tuple[int], np.dtype[np.int64]], names: list[Path], indices: np.ndarray[tuple[int], np.dtype[np.int64]]) -> RawSplit:
+def _take(
+    pixels: Tensor,
+    labels: np.ndarray[tuple[int], np.dtype[np.int64]],
+    names: list[Path],
+    indices: np.ndarray[tuple[int], np.dtype[np.int64]],
+) -> RawSplit:
     return RawSplit(pixels[torch.from_numpy(indices)], labels[indices], tuple(str(names[index]) for index in indices))

@@ -55,7 +55,10 @@ class MNISTM(Domain):
         digits = read_mnist(self.options.data_root)
         photos = read_photos(self.options.data_root / BSDS500.path)
         return {
-            name: RawSplit(blend(np.asarray(split.pixels), photos["test" if name == "test" else "train"], _SEEDS[name]), split.labels)
+            name: RawSplit(
+                blend(np.asarray(split.pixels), photos["test" if name == "test" else "train"], _SEEDS[name]),
+                split.labels,
+            )
             for name, split in digits.items()
         }
 
@@ -87,13 +90,13 @@ def blend(digits: NDArray[np.uint8], photos: Sequence[NDArray[np.uint8]], seed: 
         uint8 ``[N, H, W, 3]``.
     """
     count, height, width = digits.shape
-    random = np.random.RandomState(seed)  # noqa: NPY002 (frozen stream wanted)
+    random = np.random.RandomState(seed)
     chosen = random.randint(0, len(photos), count)
     positions = random.random_sample((count, 2))
     blended = np.empty((count, height, width, 3), dtype=np.uint8)
-    for index, (digit, number, (y, x)) in enumerate(zip(digits, chosen, positions, strict=True)):
-        photo = photos[number]
+    for index, (y, x) in enumerate(positions):
+        photo = photos[chosen[index]]
         top, left = int(y * (photo.shape[0] - height + 1)), int(x * (photo.shape[1] - width + 1))
         patch = photo[top : top + height, left : left + width].astype(np.int16)
-        blended[index] = np.abs(patch - digit[..., None])
+        blended[index] = np.abs(patch - digits[index, :, :, None])
     return blended

@@ -29,7 +29,9 @@ def _is_subset(path: Path) -> bool:
 
 def _digest_of_whole(path: Path) -> str:
     if _is_subset(path):
-        raise DataError(f"{path} holds only a few thousand digits of SVHN: use the domain svhn-8k, or put the whole file there")
+        raise DataError(
+            f"{path} holds only a few thousand digits of SVHN: use the domain svhn-8k, or put the whole file there"
+        )
     return content_md5(path)
 
 

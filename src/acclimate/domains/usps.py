@@ -35,7 +35,10 @@ class USPS(Domain):
     content = "usps"
     native = "16x16 gray"
     licence = "free for research"
-    files = (_file("usps.bz2", "bfbf3fcd723b614c9a58d49996cc21ff"), _file("usps.t.bz2", "daedcca36df9a775085c7b70718cd446"))
+    files = (
+        _file("usps.bz2", "bfbf3fcd723b614c9a58d49996cc21ff"),
+        _file("usps.t.bz2", "daedcca36df9a775085c7b70718cd446"),
+    )
 
     def read(self) -> dict[str, RawSplit]:
         pixels, labels = read_libsvm(self.options.data_root / self.files[0].path)

@@ -13,6 +13,7 @@ from acclimate.domains.base import Images, LabelledImages
 from acclimate.errors import AcclimateError, did_you_mean
 from acclimate.training import Engine, Phase
 
+
 @dataclass(frozen=True)
 class Task:
     """What images look like and how many classes there are.

@@ -8,14 +8,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from acclimate.config import CycleGANConfig
 from acclimate.images import to_float
 from acclimate.losses import discriminator_accuracy, lsgan_discriminator, lsgan_generator, reconstruction
 from acclimate.methods.base import AdaptationData, Method, Task, register
 from acclimate.networks import PatchGAN, UNet, init_normal
-from acclimate.training import Batches, Engine, Phase, seed_for
+from acclimate.training import Batches, Engine, Phase, Stateful, WeightAverage, seed_for
 
 
 @register("cyclegan")
@@ -44,11 +43,7 @@ class CycleGAN(Method):
         self.D_X, self.D_Y = PatchGAN(*shape), PatchGAN(*shape)
         init_normal(self)
         self.to(engine.device)
-        self.average = (
-            AveragedModel(nn.ModuleList([self.G, self.F]), multi_avg_fn=get_ema_multi_avg_fn(config.ema))
-            if config.ema
-            else None
-        )
+        self.average = WeightAverage(self.G, self.F, decay=config.ema) if config.ema else None
         self.optimizers = {
             "generators": self._adam(self.G, self.F),
             "discriminators": self._adam(self.D_X, self.D_Y),
@@ -75,9 +70,11 @@ class CycleGAN(Method):
                 self._set_lr(config.lr * min(1.0, 2.0 - 2.0 * number / steps))
             return self.step(to_float(x[batches_x[number]]), to_float(y[batches_y[number]]))
 
-        weights = {"weights": self} | self.optimizers | self.pools
+        state: dict[str, Stateful] = {"networks": self, **self.optimizers, **self.pools}
+        if self.average is not None:
+            state["average"] = self.average
         every = max(1, steps // config.snapshots)
-        return [Phase("translator", steps, step, weights, steps_per_epoch, None, self.translators, every)]
+        return [Phase("translator", steps, step, state, steps_per_epoch, None, self.translators, every)]
 
     def _set_lr(self, lr: float) -> None:
         for optimizer in self.optimizers.values():
@@ -108,7 +105,7 @@ class CycleGAN(Method):
                 total = total + config.identity_weight * (losses["identity_x"] + losses["identity_y"])
         self._update("generators", total)
         if self.average is not None:
-            self.average.update_parameters(nn.ModuleList([self.G, self.F]))
+            self.average.update()
 
         shown = self.pools["fake_x"](fake_x.detach()), self.pools["fake_y"](fake_y.detach())
         with self.engine.autocast():
@@ -127,7 +124,7 @@ class CycleGAN(Method):
 
     def translators(self) -> dict[str, Any]:
         """Return the weights that translate: the generators', averaged where there is an average."""
-        generators = (self.G, self.F) if self.average is None else self.average.module
+        generators = (self.G, self.F) if self.average is None else self.average.networks
         return {name: network.state_dict() for name, network in zip("GF", generators, strict=True)}
 
     def load_translators(self, weights: Mapping[str, Any]) -> None:
@@ -137,8 +134,11 @@ class CycleGAN(Method):
 
     def translate(self, images: Tensor) -> Tensor:
         self.G.eval()
+        if self.config.translation_noise:
+            images = images + self.config.translation_noise * torch.randn_like(images)
         with torch.no_grad(), self.engine.autocast():
-            return self.G(images).float()
+            translated: Tensor = self.G(images)
+        return translated.float()
 
 
 class ImagePool:

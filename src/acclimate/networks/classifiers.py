@@ -50,9 +50,7 @@ class GTAClassifier(nn.Module):
             nn.AdaptiveMaxPool2d(1),
             nn.Flatten(),
         )
-        self.head = nn.Sequential(
-            nn.Linear(self.feature_size, 128), nn.ReLU(inplace=True), nn.Linear(128, classes)
-        )
+        self.head = nn.Sequential(nn.Linear(self.feature_size, 128), nn.ReLU(inplace=True), nn.Linear(128, classes))
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images ``[N, C, H, W]`` in [-1, 1] to logits ``[N, classes]``."""

@@ -1,0 +1,36 @@
+# Needs Python 3.11 or later and nothing else. Each target sets up what it needs in .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint readme clean
+
+demo: .venv/runtime  ## Run the whole method on the embedded digits: about four minutes
+	@if [ -e runs/demo/config.json ]; then $(BIN)/acclimate run --resume runs/demo; \
+	else $(BIN)/acclimate run digits digits-m --preset demo --out runs/demo; fi
+
+test: .venv/dev  ## Run the tests
+	$(BIN)/python -m pytest
+
+lint: .venv/dev  ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+readme: .venv/runtime  ## Write the README's table anew from docs/results
+	$(BIN)/acclimate table docs/results --into README.md
+
+.venv/pip:
+	$(PYTHON) -c 'import sys; sys.exit("acclimate needs Python 3.11 or later, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	touch $@
+
+.venv/runtime: .venv/pip pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	touch $@
+
+.venv/dev: .venv/runtime
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:  ## Remove the environment and caches
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,224 @@
+"""The command line as a person types it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from acclimate.cli import main
+from conftest import TINY
+
+OPTIONS = [f"--{key.replace('_', '-')}={value}" for key, value in TINY.items()]
+
+
+@pytest.fixture
+def run_cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    def run(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as stop:
+            main([str(argument) for argument in arguments])
+        shown = capsys.readouterr()
+        return int(stop.value.code or 0), shown.out, shown.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("cli") / "run"
+    with pytest.raises(SystemExit) as stop:
+        main(["run", "digits", "digits-m", "--preset", "demo", "--out", str(out), *OPTIONS])
+    assert not stop.value.code
+    return out
+
+
+Cli = Callable[..., tuple[int, str, str]]
+
+
+def test_run_prints_a_small_table_and_where_things_are(finished: Path, run_cli: Cli) -> None:
+    code, out, err = run_cli("run", "--resume", finished)
+    assert code == 0
+    for expected in (
+        "digits -> digits-m, cyclegan (demo, seed 0)",
+        "source-only",
+        "adapted",
+        "target-only",
+        "400 target test",
+    ):
+        assert expected in out
+    assert str(finished / "figures") in out
+    assert "translated offline" in out
+    assert f"run: {finished}" in err
+
+
+def test_settings_come_from_the_run_when_it_is_resumed(finished: Path, run_cli: Cli) -> None:
+    assert json.loads((finished / "config.json").read_text())["config"]["width"] == TINY["width"]
+    code, _, err = run_cli("run", "digits", "--resume", finished)
+    assert code == 2
+    assert "leave out source and target" in err
+
+
+def test_evaluate(finished: Path, run_cli: Cli) -> None:
+    code, out, _ = run_cli("evaluate", finished)
+    assert code == 0
+    stored = json.loads((finished / "result.json").read_text())
+    assert json.loads(out)["accuracy"]["adapted"] == stored["accuracy"]
+
+
+def test_translate(finished: Path, run_cli: Cli, make_folder: Callable[..., Path], tmp_path: Path) -> None:
+    code, out, _ = run_cli("translate", finished, make_folder("mine", ("1", "2"), 3), tmp_path / "out")
+    assert code == 0
+    assert "wrote 6 images" in out
+    assert sorted(str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*.png"))[0] == "1/000.png"
+    assert run_cli("translate", finished, "digits", tmp_path / "out")[0] == 2
+
+
+def test_predict_csv_and_json_lines(finished: Path, run_cli: Cli, make_folder: Callable[..., Path]) -> None:
+    folder = make_folder("mine", ("a", "b"), 2)
+    (folder / "bad.png").write_text("no")
+    code, out, err = run_cli("predict", finished, folder, folder / "a" / "000.png")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert code == 0
+    assert len(rows) == 5
+    assert set(rows[0]) == {"file", "class", "probability"}
+    assert all(row["class"] in "0123456789" and 0.1 <= float(row["probability"]) <= 1 for row in rows)
+    assert "skipped" in err
+    assert "bad.png" in err
+    code, out, _ = run_cli("predict", finished, folder / "a", "--format", "jsonl")
+    assert [set(json.loads(line)) for line in out.splitlines()] == [{"file", "class", "probability"}] * 2
+    code, _, err = run_cli("predict", finished, folder, "--strict")
+    assert (code, "bad.png: not a readable image" in err) == (2, True)
+    assert run_cli("predict", finished, folder / "bad.png")[0] == 2
+    assert run_cli("predict", finished, folder / "none.png")[0] == 2
+
+
+def test_data_commands(run_cli: Cli, tmp_path: Path, make_folder: Callable[..., Path]) -> None:
+    code, out, _ = run_cli("data", "list", "--data-root", tmp_path)
+    assert code == 0
+    lines = {line.split()[0]: line for line in out.splitlines()}
+    assert lines["digits"].endswith("ready")
+    assert "to fetch: mnist/train-images-idx3-ubyte.gz" in lines["mnist"]
+    code, out, _ = run_cli("data", "prepare", "digits", "digits-m", "--image-size", 16)
+    assert code == 0
+    assert out.count("1,197 train, 200 val, 400 test; md5") == 2
+    code, out, _ = run_cli("data", "show", "digits-m", "--out", tmp_path / "picture.png")
+    assert code == 0
+    assert (tmp_path / "picture.png").stat().st_size > 1000
+    assert json.loads(out[: out.rindex("}") + 1])["splits"]["test"] == 400
+    code, out, _ = run_cli("data", "show", make_folder("pets"), "--out", tmp_path / "pets.png")
+    assert code == 0
+    assert run_cli("data", "prepare")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run"], "name a source and a target"),
+        (["run", "digits"], "name a source and a target"),
+        (["run", "digits", "digitsm"], "Did you mean 'digits-m'"),
+        (["run", "digits", "./nowhere"], "no such folder: nowhere"),
+        (["run", "digits", "digits-m", "--method", "cyclgan"], "Did you mean 'cyclegan'"),
+        (["run", "digits", "digits-m", "--preset", "fsat"], "Did you mean 'fast'"),
+        (["run", "digits", "digits-m", "--cycle-weigth", "3"], "Did you mean --cycle-weight"),
+        (["run", "digits", "digits-m", "--lr", "-1"], "--lr must be above 0, not -1.0"),
+        (["run", "digits", "digits-m", "--width", "wide"], "unable to convert"),
+        (["run", "digits", "digits-m", "--adapt", "later"], "offline"),
+        (["run", "digits", "digits-m", "--image-size", "4"], "image size 4 is out of range"),
+        (["run", "digits", "digits-m", "--device", "abacus"], "device 'abacus' cannot be used"),
+        (["run", "--resume", "nowhere"], "no run at nowhere"),
+        (["rum"], 'Did you mean "run"'),
+        (["evaluate", "nowhere"], "no run at nowhere"),
+        (["translate", "nowhere", "digits", "out"], "no run at nowhere"),
+        (["predict", "nowhere", "a.png"], "no run at nowhere"),
+        (["data", "show", "mnits"], "Did you mean 'mnist'"),
+    ],
+)
+def test_mistakes_get_one_clear_line_and_exit_code_2(
+    run_cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run_cli(*arguments)
+    assert code == 2
+    assert message in " ".join(err.split()).replace(" │ │ ", " ")
+    assert "Traceback" not in err
+    assert out == ""
+    assert not list(tmp_path.iterdir())
+
+
+def test_empty_and_single_class_folders(run_cli: Cli, tmp_path: Path, make_folder: Callable[..., Path]) -> None:
+    (tmp_path / "empty").mkdir()
+    code, _, err = run_cli("run", tmp_path / "empty", "digits", "--out", tmp_path / "run")
+    assert (code, "no image in" in err) == (2, True)
+    code, _, err = run_cli("run", make_folder("one", ("cat",)), tmp_path / "one", "--out", tmp_path / "run")
+    assert (code, "at least two classes" in err) == (2, True)
+
+
+def test_an_output_folder_that_holds_another_run(finished: Path, run_cli: Cli) -> None:
+    code, _, err = run_cli("run", "digits", "digits-m", "--out", finished)
+    assert code == 2
+    assert f"--resume {finished}" in err
+
+
+def test_corrupt_images_are_skipped_unless_strict(
+    run_cli: Cli, tmp_path: Path, make_folder: Callable[..., Path]
+) -> None:
+    source, target = make_folder("s", count=30), make_folder("t", ("x",), 30)
+    (target / "x" / "000.png").write_bytes(b"broken")
+    arguments = ("run", source, target, "--preset", "demo", *OPTIONS)
+    code, _, err = run_cli(*arguments, "--strict", "--out", tmp_path / "strict")
+    assert (code, "000.png: not a readable image" in err) == (2, True)
+    code, out, err = run_cli(*arguments, "--out", tmp_path / "run")
+    assert code == 0
+    assert "skipped 1 of 30 files" in err
+    assert "the target has no labels: accuracy unknown" in out
+
+
+@pytest.mark.skipif(shutil.which("mount") is None or sys.platform != "linux", reason="needs Linux's tmpfs")
+def test_no_space_left_is_said_and_the_run_can_go_on(run_cli: Cli, tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", small], capture_output=True, check=False
+    ).returncode:
+        pytest.skip("mounting a small file system needs root")
+    try:
+        code, _, err = run_cli("run", "digits", "digits-m", "--preset", "demo", "--out", small / "run", *OPTIONS)
+        assert code == 2
+        assert "no space left on the device" in err.lower()
+        assert "Traceback" not in err
+        subprocess.run(["mount", "-o", "remount,size=100m", small], check=True)
+        assert run_cli("run", "--resume", small / "run")[0] == 0
+    finally:
+        subprocess.run(["umount", "-l", small], check=False)
+
+
+def test_help_shows_the_presets_own_defaults(run_cli: Cli) -> None:
+    code, out, _ = run_cli("run", "--help", "--preset", "notebook")
+    text = " ".join(out.replace("│", " ").split())
+    assert code == 0
+    assert (
+        "--images INT Training images a domain that the translator sees, the first so many; 0 for all. [default: 4096]"
+        in text
+    )
+    assert "--steps INT" in text
+    code, out, _ = run_cli("run", "--help", "--method", "source-only")
+    assert "--cycle-weight" not in out
+
+
+def test_help_and_mistakes_do_not_wait_for_torch() -> None:
+    script = "import sys, acclimate.cli as c\ntry: c.main(['run', '--help'])\nexcept SystemExit: assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+
+
+def test_it_runs_as_a_module() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "acclimate", "--version"], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "0.1.0"
