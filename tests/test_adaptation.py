@@ -1,4 +1,4 @@
-"""The whole pipeline on tiny settings: files, results, labels that cannot leak, crash and resume, offline and on the fly."""
+"""The whole pipeline on tiny settings: files, results, unreachable labels, crash and resume, offline and on the fly."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_the_same_seed_gives_the_same_bytes(finished: Adaptation, tmp_path: Path
 
 
 def reachable_tensors(root: object) -> list[Tensor]:
-    """Walk everything that can be reached from an object, closures and bound methods included, but not modules' globals."""
+    """Walk everything that can be reached from an object, closures and bound methods included, modules' globals not."""
     seen: dict[int, object] = {}
     stack: list[object] = [root]
     while stack:

@@ -213,7 +213,11 @@ def test_help_shows_the_presets_own_defaults(run_cli: Cli) -> None:
 
 
 def test_help_and_mistakes_do_not_wait_for_torch() -> None:
-    script = "import sys, acclimate.cli as c\ntry: c.main(['run', '--help'])\nexcept SystemExit: assert 'torch' not in sys.modules"
+    script = (
+        "import sys, acclimate.cli as c\n"
+        "try: c.main(['run', '--help'])\n"
+        "except SystemExit: assert 'torch' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
 
 

@@ -132,7 +132,7 @@ def test_pool() -> None:
 
 def test_frozen_puts_gradients_back_after_an_error() -> None:
     network = torch.nn.Linear(2, 2)
-    with pytest.raises(RuntimeError), frozen(network):
+    with pytest.raises(RuntimeError), frozen(network):  # noqa: PT012
         assert not network.weight.requires_grad
         raise RuntimeError
     assert network.weight.requires_grad
@@ -157,11 +157,30 @@ def test_notebook_is_the_authors_run_to_the_letter() -> None:
     config = CycleGANConfig.preset("notebook")
     (phase,) = CycleGAN(config, TASK, Engine()).phases(data(5000, 4500))
     assert (phase.steps, phase.steps_per_epoch, phase.snapshot_every) == (128 * 50, 128, 64)
-    expected = dict(images=4096, batch_size=32, lr=2e-4, beta1=0.5, width=32, discriminator_width=64, cycle_weight=8.0)
-    expected |= dict(identity_weight=0.8, discriminator_weight=0.5, pool=0, ema=0.0, dropout=0.5, dropout_mode="alive")
-    expected |= dict(
-        classifier_lr=5e-3, classifier_batch_size=256, classifier_epochs=30, classifier_patience=5, repeats=5
-    )
+    expected = {
+        "images": 4096,
+        "batch_size": 32,
+        "lr": 2e-4,
+        "beta1": 0.5,
+        "lr_decay": "none",
+        "width": 32,
+        "discriminator_width": 64,
+        "cycle_weight": 8.0,
+        "identity_weight": 0.8,
+        "discriminator_weight": 0.5,
+        "pool": 0,
+        "ema": 0.0,
+        "dropout": 0.5,
+        "dropout_mode": "alive",
+        "translation_noise": 0.0,
+        "classifier_images": 0,
+        "classifier_lr": 5e-3,
+        "classifier_batch_size": 256,
+        "classifier_epochs": 30,
+        "classifier_patience": 5,
+        "classifier_plateau": 3,
+        "repeats": 5,
+    }
     assert {name: getattr(config, name) for name in expected} == expected
 
 

@@ -175,7 +175,7 @@ def test_the_embedded_domains_are_the_same_bytes_everywhere() -> None:
 
 
 def test_an_unknown_domain_has_a_nearest_name() -> None:
-    with pytest.raises(DataError, match="no domain and no folder named 'mnst'. Did you mean 'mnist'?"):
+    with pytest.raises(DataError, match=r"no domain and no folder named 'mnst'\. Did you mean 'mnist'\?"):
         open_domain("mnst")
 
 

@@ -57,7 +57,7 @@ def test_batches_are_a_function_of_seed_and_step() -> None:
     batches = Batches(10, 3, 5, drop_last=False)
     assert batches.steps_per_epoch == 4
     epoch = [batches[step].tolist() for step in range(4)]
-    assert sorted(sum(epoch, [])) == list(range(10))
+    assert sorted(index for batch in epoch for index in batch) == list(range(10))
     assert [len(batch) for batch in epoch] == [3, 3, 3, 1]
     again = Batches(10, 3, 5, drop_last=False)
     assert again[6].tolist() == batches[6].tolist()
@@ -210,7 +210,7 @@ def test_engine() -> None:
 class TestRun:
     def test_needs_a_run(self, tmp_path: Path) -> None:
         new_run(tmp_path / "mnist-a")
-        with pytest.raises(RunError, match="no run at .*mnist-b.*Did you mean 'mnist-a'"):
+        with pytest.raises(RunError, match=r"no run at .*mnist-b.*Did you mean 'mnist-a'"):
             Run(tmp_path / "mnist-b")
 
     def test_does_not_overwrite(self, tmp_path: Path) -> None:

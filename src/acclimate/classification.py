@@ -24,8 +24,8 @@ MIN_DELTA = 1e-4
 class ClassifierTraining:
     """Adam, cross entropy, early stopping and a plateau schedule on a validation set of the same kind.
 
-    The validation set is translated source when the training set is: no target label steers anything. The last weights are
-    kept, as the paper's author kept them.
+    The validation set is translated source when the training set is: no target label steers anything. The last weights
+    are kept, as the paper's author kept them.
 
     Parameters
     ----------
@@ -99,8 +99,10 @@ class ClassifierTraining:
 
 
 class PlateauStopping:
-    """The author's two Keras callbacks: learning rate to a tenth after ``plateau`` epochs that were no better than the best
-    by 1e-4, stop after ``patience`` such epochs.
+    """The author's two Keras callbacks: lower the learning rate on a plateau, and stop early.
+
+    The rate falls to a tenth after ``plateau`` epochs that were no better than the best by 1e-4, training stops after
+    ``patience`` such epochs.
 
     Parameters
     ----------

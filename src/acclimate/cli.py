@@ -87,7 +87,7 @@ def _run_command(tokens: Sequence[str]) -> Any:
         data_root: Path | None = None,
         device: str | None = None,
         threads: int | None = None,
-        settings: Config = settings(),
+        settings: Config = settings(),  # noqa: B008 (frozen; cyclopts reads the defaults here)
     ) -> None:
         """Adapt a classifier from a labelled source to an unlabelled target.
 
@@ -161,13 +161,15 @@ def summary_table(adaptation: Adaptation) -> str:
     result, path = adaptation.run.result, adaptation.run.path
     seconds, bars = result["seconds"], result["baselines"]
     lines = [
-        f"{adaptation.source.name} -> {adaptation.target.name}, {result['method']} ({result['preset']}, seed {result['seed']})"
+        f"{adaptation.source.name} -> {adaptation.target.name},"
+        f" {result['method']} ({result['preset']}, seed {result['seed']})"
     ]
     if result["accuracy"] is None:
         lines.append("  the target has no labels: accuracy unknown")
     else:
         lines.append(
-            f"  accuracy on {result['protocol']['splits']['target'][2]:,} target test images, % (+- over re-trained classifiers)"
+            f"  accuracy on {result['protocol']['splits']['target'][2]:,} target test images, %"
+            " (+- over re-trained classifiers)"
         )
         rows = {
             "source-only": bars["source_only"],

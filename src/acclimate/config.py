@@ -181,13 +181,16 @@ class CycleGANConfig(Config):
         "paper": {},
         "notebook": {"images": 4096, "snapshots": 100},
         "fast": {
-            "steps": 5000,
+            "steps": 4500,
             "width": 16,
-            "ema": 0.999,
+            "lr": 4e-4,
+            "lr_decay": "linear",
+            "ema": 0.995,
             "snapshots": 20,
             "repeats": 3,
             "classifier_images": 20_000,
             "classifier_epochs": 6,
+            "classifier_lr": 2e-3,
         },
         "demo": {
             "image_size": 16,

@@ -54,7 +54,7 @@ def summary(accuracies: Sequence[float], spread: str = "classifier seeds") -> di
 
 
 def environment(engine: Engine) -> dict[str, Any]:
-    """Return what a result depends on besides its settings: device, precision, threads, versions, commit, peak memory."""
+    """Return what a result depends on besides its settings: device, precision, threads, versions, commit, memory."""
     device = engine.device
     if device.type == "cuda":
         name, peak = torch.cuda.get_device_name(device), torch.cuda.max_memory_allocated(device) / 2**20

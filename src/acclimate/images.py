@@ -139,6 +139,6 @@ def image_files(folder: Path) -> list[Path]:
         found += [
             Path(root, name)
             for name in names
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+            if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
         ]
     return sorted(found)

@@ -17,7 +17,7 @@ def lsgan_discriminator(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
 
 
 def reconstruction(images: Tensor, reference: Tensor) -> Tensor:
-    """E[|F(G(x)) - x|] or E[|G(y) - y|] a pixel: the cycle and the identity term (mean over pixels, as in the author's MAE)."""
+    """E[|F(G(x)) - x|] or E[|G(y) - y|]: the cycle and the identity term, a mean over pixels as in the author's MAE."""
     return F.l1_loss(images.float(), reference.float())
 
 

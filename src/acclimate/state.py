@@ -62,7 +62,7 @@ def load_tree(path: Path) -> Any:
     try:
         with safe_open(path, framework="pt") as file:
             skeleton = json.loads(file.metadata()["tree"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise RunError(f"cannot read {path}: {error}") from None
     return _restore(skeleton, tensors)

@@ -109,7 +109,7 @@ class WeightAverage:
         self.decay = decay
         self.networks = tuple(copy.deepcopy(network).requires_grad_(False) for network in networks)
         self._live = [parameter.detach() for network in networks for parameter in network.parameters()]
-        self._averaged = [parameter for network in self.networks for parameter in network.parameters()]
+        self._averaged: list[Tensor] = [parameter for network in self.networks for parameter in network.parameters()]
 
     @torch.no_grad()
     def update(self) -> None:
@@ -285,7 +285,7 @@ class _Log:
         if path.exists():  # drop what an interrupted process logged beyond its last checkpoint
             kept = [entry for entry in run.metrics() if entry["phase"] != phase.name or entry["step"] <= done]
             write_atomic(path, "".join(json.dumps(entry) + "\n" for entry in kept).encode())
-        self.file = open(path, "a")
+        self.file = open(path, "a")  # noqa: SIM115 (closed by __exit__)
         self.board = _tensorboard(run, done)
 
     def add(self, values: Mapping[str, Tensor]) -> None:
@@ -338,7 +338,7 @@ def _tensorboard(run: Run, done: int) -> Any:
 
 @contextmanager
 def _stop_signal() -> Iterator[threading.Event]:
-    """Turn Ctrl-C and SIGTERM into an event, so that a step ends and the state is saved; the second one stops at once."""
+    """Turn Ctrl-C and SIGTERM into an event, so that the step ends and the state is saved; a second stops at once."""
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event

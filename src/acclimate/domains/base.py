@@ -181,8 +181,7 @@ class Domain:
     def fingerprint(self) -> str:
         """Identify the content that :meth:`read` would give, cheaply: the cache's key.
 
-        A file is identified by size and time of change: that the cache is keyed to a file that was verified in full when
-        it was read is enough.
+        A file is identified by size and time of change; it was verified in full when it was read.
         """
         stats = [(self.options.data_root / file.path).stat() for file in self.required_files()]
         return digest(*(f"{stat.st_size}:{stat.st_mtime_ns}" for stat in stats))

@@ -41,7 +41,7 @@ class Digits(Domain):
 class DigitsM(Domain):
     """The recipe of MNIST-M over :class:`Digits`, enlarged to 28x28, and scikit-learn's two bundled photos, shrunk.
 
-    The photos are cut into vertical strips; patches for testing come from every fourth of these, all others from the rest.
+    The photos are cut into vertical strips; patches for testing come from every fourth, all others from the rest.
     """
 
     name = "digits-m"
@@ -69,7 +69,13 @@ class DigitsM(Domain):
 
 
 def read_digits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Return scikit-learn's digits in a seeded order: pixels uint8 ``[1797, 8, 8]`` (16 levels spread to 255), labels."""
+    """Return scikit-learn's digits in a seeded order, with a margin as MNIST's have.
+
+    Returns
+    -------
+    tuple
+        Pixels uint8 ``[1797, 12, 12]``, the 16 levels spread to 255; digits int64 ``[1797]``.
+    """
     from sklearn.datasets import load_digits
 
     bunch = load_digits()

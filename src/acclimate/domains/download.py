@@ -68,8 +68,8 @@ class RemoteFile:
     md5
         md5 of the content.
     digest
-        Computes that md5 from the file at a path. The default takes the file's bytes, unpacked if they are gzip; formats
-        that wrap the same content in different bytes bring their own.
+        Computes that md5 from the file at a path. The default takes the file's bytes, unpacked if they are gzip;
+        formats that wrap the same content in different bytes bring their own.
     source
         The page where a person finds it.
     """
@@ -186,7 +186,7 @@ def content_md5(path: Path) -> str:
     """
     checksum = hashlib.md5(usedforsecurity=False)
     with open(path, "rb") as file:
-        stream = gzip.open(file) if file.peek(2)[:2] == b"\x1f\x8b" else file
+        stream = gzip.GzipFile(fileobj=file) if file.peek(2)[:2] == b"\x1f\x8b" else file
         try:
             while chunk := stream.read(CHUNK):
                 checksum.update(chunk)
@@ -207,8 +207,8 @@ def read_archive(
     Raises
     ------
     DataError
-        The archive is damaged, has too many members, unpacks to more than ``max_bytes``, or a matching member is no plain
-        file or has a name that leaves the archive.
+        The archive is damaged, has too many members, unpacks to more than ``max_bytes``, or a matching member is no
+        plain file or has a name that leaves the archive.
     """
     unpacked = 0
     try:

@@ -22,10 +22,10 @@ class Folder(Domain):
     """Images below a folder.
 
     The name of the folder that an image lies in is its class. With ``classes`` given (a target's are its source's), a
-    folder of another name gives an image without a class, which is fine: such images are trained on but not evaluated on.
-    Where the top folder holds ``train``, ``val`` (or ``valid``) and ``test``, these are the splits; else a tenth of the
-    images, drawn with a fixed seed, is for validation and a tenth for testing. A target without any label needs no test
-    images: then all but the validation images are for training.
+    folder of another name gives an image without a class, which is fine: such images are trained on but not evaluated
+    on. Where the top folder holds ``train``, ``val`` (or ``valid``) and ``test``, these are the splits; else a tenth of
+    the images, drawn with a fixed seed, is for validation and a tenth for testing. A target without any label needs no
+    test images: then all but the validation images are for training.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class Folder(Domain):
         loose = [path for path in self.paths if path.parent == self.path]
         if loose:
             raise DataError(
-                f"{self.path} is to be a labelled source, one folder a class, but {loose[0].name} lies in no class folder"
+                f"{self.path} is to be a source with one folder a class, but {loose[0].name} lies in no class folder"
             )
         if len(names) < 2:
             found = f"only {next(iter(names))!r}" if names else "none"

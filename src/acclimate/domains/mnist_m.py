@@ -39,8 +39,8 @@ BSDS500 = RemoteFile(
 class MNISTM(Domain):
     """MNIST-M, split as MNIST is: the same digits in the same order.
 
-    Each image is |photo patch - digit| a channel, the patch a uniform random crop of a uniformly drawn photo. Patches for
-    training and validation come from BSDS500's train and val photos, those for testing from its test photos.
+    Each image is |photo patch - digit| a channel, the patch a uniform random crop of a uniformly drawn photo. Patches
+    for training and validation come from BSDS500's train and val photos, those for testing from its test photos.
     """
 
     name = "mnist-m"
@@ -64,7 +64,7 @@ class MNISTM(Domain):
 
 
 def read_photos(path: Path) -> dict[str, list[NDArray[np.uint8]]]:
-    """Decode BSDS500's photos, uint8 ``[H, W, 3]``, sorted by name: 300 for ``train`` (its train and val), 200 for ``test``."""
+    """Decode BSDS500's photos, uint8 ``[H, W, 3]``, by name; 300 for ``train`` (train and val), 200 for ``test``."""
     photos: dict[str, list[NDArray[np.uint8]]] = {"train": [], "test": []}
     for name, content in sorted(read_archive(path, _PHOTOS.format("*"))):
         photo = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
@@ -91,7 +91,7 @@ def blend(digits: NDArray[np.uint8], photos: Sequence[NDArray[np.uint8]], seed: 
     """
     count, height, width = digits.shape
     random = np.random.RandomState(seed)
-    chosen = random.randint(0, len(photos), count)
+    chosen = random.randint(0, len(photos), size=(count,))
     positions = random.random_sample((count, 2))
     blended = np.empty((count, height, width, 3), dtype=np.uint8)
     for index, (y, x) in enumerate(positions):

@@ -142,7 +142,7 @@ class CycleGAN(Method):
 
 
 class ImagePool:
-    """A buffer of generated images; half of each batch comes from it (Shrivastava et al., arXiv:1612.07828, section 2.3).
+    """A buffer of generated images; half of each batch comes from it (Shrivastava et al., arXiv:1612.07828, 2.3).
 
     Parameters
     ----------

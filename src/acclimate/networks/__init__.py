@@ -12,7 +12,7 @@ __all__ = ["GTAClassifier", "PatchGAN", "UNet", "init_glorot", "init_normal", "p
 
 
 def init_normal(network: nn.Module, std: float = 0.02) -> None:
-    """Draw every convolution's weights from N(0, ``std``) and zero its bias (section 4.1, after DCGAN); norms stay 1 and 0."""
+    """Draw every convolution's weights from N(0, ``std``) and zero its bias (section 4.1, after DCGAN)."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             nn.init.normal_(module.weight, 0.0, std)
@@ -30,5 +30,5 @@ def init_glorot(network: nn.Module) -> None:
 
 
 def parameter_count(network: nn.Module) -> int:
-    """Number of trainable parameters."""
+    """Return the number of trainable parameters."""
     return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
