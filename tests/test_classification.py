@@ -55,6 +55,27 @@ def test_only_the_first_images_are_trained_on() -> None:
     assert training(classifier_images=300).batches.steps_per_epoch == 2
 
 
+def test_a_dead_training_starts_again_from_other_weights(tmp_path: Path) -> None:
+    one, run = training(classifier_epochs=6), Run.create(tmp_path / "run", {})
+    first = one.classifier.features[0].weight.detach().clone()
+    for parameter in one.classifier.parameters():
+        parameter.data.fill_(-0.1)
+    train(one.phase, run, Engine(), 0)
+    assert one.restarts == 1
+    assert [entry["restarts"] for entry in run.metrics() if "restarts" in entry] == [1]
+    assert not torch.equal(one.classifier.features[0].weight, first)
+    assert list(run.metrics())[-1]["val_accuracy"] > 0.5
+
+
+def test_restarts_end() -> None:
+    one = training()
+    for expected in (1, 2, 3, 3):
+        for parameter in one.classifier.parameters():
+            parameter.data.fill_(-0.1)
+        one.end_epoch()
+        assert one.restarts == expected
+
+
 def test_plateau_and_stopping_as_in_keras() -> None:
     optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)], 1.0)
     stopping = PlateauStopping(optimizer, plateau=3, patience=5)

@@ -54,7 +54,8 @@ def test_run_prints_a_small_table_and_where_things_are(finished: Path, run_cli: 
     ):
         assert expected in out
     assert str(finished / "figures") in out
-    assert "translated offline" in out
+    assert "translation  offline: " in out
+    assert "(on the fly: up to " in out
     assert f"run: {finished}" in err
 
 

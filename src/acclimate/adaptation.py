@@ -186,10 +186,10 @@ class Adaptation:
         for name in ("source", "target"):
             domain: Domain = getattr(self, name)
             say(f"{name}: {domain.name}, " + ", ".join(f"{count:,} {split}" for split, count in domain.sizes().items()))
-        self.train_classifiers("source-only")
         if self.method_class.translates:
             self.train_method()
             self.train_classifiers("adapted")
+        self.train_classifiers("source-only")
         if self.config.target_only and self.target.has_labels:
             self.train_classifiers("target-only")
         if self.method_class.translates:
@@ -296,8 +296,11 @@ class Adaptation:
         for name in missing:
             training = ClassifierTraining(name, train_set, val, self.config, self.task, self.engine, self.config.seed)
             seconds = self._train(training.phase)
-            cost = {"seconds": seconds, "translation_seconds": getattr(training.train, "seconds", 0.0)}
-            save_tree(self.run.model(name), {"weights": training.classifier.state_dict(), **cost})
+            cost = (
+                training.train.cost if isinstance(training.train, TranslatedImages) else {"seconds": 0.0, "images": 0}
+            )
+            weights = training.classifier.state_dict()
+            save_tree(self.run.model(name), {"weights": weights, "seconds": seconds, "translation": cost})
             self.run.drop_checkpoints(name)
 
     def _trained_kinds(self) -> list[str]:
@@ -367,8 +370,7 @@ class Adaptation:
                 "data": {domain.name: domain.manifest()["md5"] for domain in (self.source, self.target)},
             },
             "config": asdict(self.config),
-            "seconds": self._seconds(),
-            "bytes_on_disk": folder_bytes(self.run.path / "translated"),
+            **self._costs(),
             **environment(self.engine),
         }
 
@@ -453,24 +455,31 @@ class Adaptation:
         if not readable:
             raise DataError("no readable image among: " + ", ".join(map(str, paths[:5])))
 
-    def _seconds(self) -> dict[str, float]:
+    def _costs(self) -> dict[str, Any]:
         """Add up what each part took, over every process that worked on the run."""
         phases = json.loads(path.read_text()) if (path := self._method_done).exists() else {}
-        translated = [load_tree(path)["seconds"] for path in (self.run.path / "translated").glob("*.safetensors")]
+        written = [load_tree(path) for path in (self.run.path / "translated").glob("*.safetensors")]
         models = {path.stem: load_tree(path) for path in (self.run.path / "models").glob("*.safetensors")}
         kinds = {
-            kind.replace("-", "_"): sum(model["seconds"] for name, model in models.items() if name.startswith(kind))
-            for kind in KINDS
+            kind: sum(model["seconds"] for name, model in models.items() if name.startswith(kind)) for kind in KINDS
         }
+        translator, once = sum(phases.values()), sum(file["seconds"] for file in written)
+        on_the_fly = [model["translation"] for model in models.values()]
         seconds = {
-            "translator": sum(phases.values()),
-            "translation": sum(translated) + sum(model["translation_seconds"] for model in models.values()),
-            "classifier": kinds[self.own_kind.replace("-", "_")],
-            "source_only": kinds["source_only"],
-            "target_only": kinds["target_only"],
+            "translator": translator,
+            "translation": once + sum(cost["seconds"] for cost in on_the_fly),
+            "classifier": kinds[self.own_kind],
+            "source_only": kinds["source-only"],
+            "target_only": kinds["target-only"],
+            "total": translator + once + sum(kinds.values()),
         }
-        seconds["total"] = sum(phases.values()) + sum(translated) + sum(kinds.values())
-        return {name: round(value, 1) for name, value in seconds.items()}
+        return {
+            "seconds": {name: round(value, 1) for name, value in seconds.items()},
+            "translation": {
+                "images": sum(len(file["pixels"]) for file in written) + sum(cost["images"] for cost in on_the_fly),
+                "bytes_on_disk": folder_bytes(self.run.path / "translated"),
+            },
+        }
 
 
 def _file_names(domain: Domain, split: SplitName) -> list[Path]:

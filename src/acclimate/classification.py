@@ -19,6 +19,7 @@ from acclimate.translation import TranslatedImages
 
 EVALUATION_BATCH = 500
 MIN_DELTA = 1e-4
+MAX_RESTARTS = 3
 
 
 class ClassifierTraining:
@@ -26,6 +27,9 @@ class ClassifierTraining:
 
     The validation set is translated source when the training set is: no target label steers anything. The last weights
     are kept, as the paper's author kept them.
+
+    At the paper's learning rate a training may die in its first steps: the ReLUs shut, the logits the same for every
+    image, the loss at chance for good. Such a training starts again from other weights, and the log says so.
 
     Parameters
     ----------
@@ -53,15 +57,14 @@ class ClassifierTraining:
         engine: Engine,
         seed: int,
     ) -> None:
-        self.config, self.engine = config, engine
+        self.config, self.engine, self.weights_seed = config, engine, (seed, name, "weights")
         with torch.random.fork_rng():
-            torch.manual_seed(seed_for(seed, name, "weights"))
-            self.classifier = GTAClassifier(task.channels, len(task.classes), task.image_size)
-            init_glorot(self.classifier)
-        self.classifier.to(engine.device)
+            self.classifier = GTAClassifier(task.channels, len(task.classes), task.image_size).to(engine.device)
         self.classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.3 times faster on a CPU
         self.optimizer = torch.optim.Adam(self.classifier.parameters(), config.classifier_lr, eps=1e-7, fused=True)
         self.stopping = PlateauStopping(self.optimizer, config.classifier_plateau, config.classifier_patience)
+        self.restarts = 0
+        self._draw_weights()
         self.train = train.first(config.classifier_images or None).to(engine.device)
         self.val = val.to(engine.device)
         self.batches = Batches(
@@ -71,10 +74,21 @@ class ClassifierTraining:
             name,
             config.classifier_epochs * self.batches.steps_per_epoch,
             self.step,
-            {"classifier": self.classifier, "optimizer": self.optimizer, "stopping": self.stopping},
+            {"classifier": self.classifier, "optimizer": self.optimizer, "stopping": self.stopping, "training": self},
             self.batches.steps_per_epoch,
             self.end_epoch,
         )
+
+    def _draw_weights(self) -> None:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed_for(*self.weights_seed, self.restarts))
+            init_glorot(self.classifier)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"restarts": self.restarts}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.restarts = state_dict["restarts"]
 
     def step(self, number: int) -> Mapping[str, Tensor]:
         """Update the classifier on one batch."""
@@ -94,6 +108,12 @@ class ClassifierTraining:
         labels = self.val.labels.to(logits.device)
         loss = F.cross_entropy(logits, labels).item()
         accuracy = (logits.argmax(1) == labels).float().mean().item()
+        dead = bool((logits - logits[0]).abs().max() < 1e-3)
+        if dead and self.restarts < MAX_RESTARTS:
+            self.restarts += 1
+            self._draw_weights()
+            self.optimizer.state.clear()
+            return {"val_loss": loss, "val_accuracy": accuracy, "restarts": self.restarts}, False
         stop = self.stopping.update(loss)
         return {"val_loss": loss, "val_accuracy": accuracy, "lr": self.optimizer.param_groups[0]["lr"]}, stop
 

@@ -11,7 +11,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import field, fields, make_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
@@ -182,14 +182,26 @@ def summary_table(adaptation: Adaptation) -> str:
                 note = f"   {gain:+5.1f}" if gain is not None else ""
                 lines.append(f"    {name:<12} {100 * row['mean']:5.1f} +- {100 * row['std']:.1f}{note}")
     if adaptation.method_class.translates:
-        way = result["config"]["adapt"]
-        lines.append(
-            f"  translated {way}: {seconds['translation']:.1f} s, {result['bytes_on_disk'] / 1e6:,.1f} MB on disk"
-        )
+        lines.append(f"  {_translation_costs(result)}")
         lines.append(f"  pictures     {path / 'figures'}")
     lines.append(f"  took         {seconds['total'] / 60:.1f} minutes of training")
     lines.append(f"  result       {path / 'result.json'}")
     return "\n".join(lines)
+
+
+def _translation_costs(result: Mapping[str, Any]) -> str:
+    """Say what translating took, and what the other way would have taken at the same speed."""
+    config, images, seconds = result["config"], result["translation"]["images"], result["seconds"]["translation"]
+    size, per_image = result["translation"]["bytes_on_disk"] / 1e6, seconds / max(images, 1)
+    train, val, _ = result["protocol"]["splits"]["source"]
+    train = min(train, config["classifier_images"] or train)
+    epochs, repeats = config["classifier_epochs"], config["repeats"]
+    if config["adapt"] == "offline":
+        other = f"on the fly: up to {epochs * repeats * train * per_image:.0f} s, nothing on disk"
+    else:
+        megabytes = (train + val) * config["channels"] * config["image_size"] ** 2 / 1e6
+        other = f"offline: about {(train + val) * per_image:.0f} s, {megabytes:,.1f} MB"
+    return f"translation  {config['adapt']}: {seconds:.1f} s, {size:,.1f} MB on disk ({other})"
 
 
 @app.command

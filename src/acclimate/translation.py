@@ -63,13 +63,13 @@ class TranslatedImages:
 
     Attributes
     ----------
-    seconds
-        Time spent translating so far.
+    cost
+        Seconds spent and images translated so far.
     """
 
     def __init__(self, source: LabelledImages, translator: Translator) -> None:
         self.source, self.translator = source, translator
-        self.seconds = 0.0
+        self.cost = {"seconds": 0.0, "images": 0}
 
     def __len__(self) -> int:
         return len(self.source)
@@ -84,7 +84,8 @@ class TranslatedImages:
         start = time.monotonic()
         pixels, labels = self.source.batch(indices)
         translated = self.translator(pixels)
-        self.seconds += time.monotonic() - start
+        self.cost["seconds"] += time.monotonic() - start
+        self.cost["images"] += len(pixels)
         return translated, labels
 
     def first(self, count: int | None) -> TranslatedImages:
