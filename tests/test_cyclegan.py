@@ -184,6 +184,18 @@ def test_notebook_is_the_authors_run_to_the_letter() -> None:
     assert {name: getattr(config, name) for name in expected} == expected
 
 
+def test_a_discriminator_above_the_ceiling_rests() -> None:
+    method = build(discriminator_ceiling=0.75)
+
+    accuracies = iter([torch.tensor(0.9), torch.tensor(0.6)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("acclimate.methods.cyclegan.discriminator_accuracy", lambda *_: next(accuracies))
+        before = copies(method.D_X), copies(method.D_Y)
+        method.step(batch(1), batch(2))
+    assert all(torch.equal(a, b) for a, b in zip(before[0], copies(method.D_X), strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(before[1], copies(method.D_Y), strict=True))
+
+
 def test_linear_decay_ends_near_zero() -> None:
     method = build(batch_size=4, steps=10, lr_decay="linear")
     (phase,) = method.phases(data())

@@ -10,6 +10,7 @@ from acclimate.errors import RunError
 from acclimate.tables import markdown, read_results
 
 ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "docs" / "results"
 
 
 def result(seed: int, adapted: float, **changes: Any) -> dict[str, Any]:
@@ -55,12 +56,12 @@ def test_reading(tmp_path: Path) -> None:
 
 
 def test_the_readme_shows_the_committed_results() -> None:
-    table = markdown(read_results([ROOT / "docs" / "results"]))
+    table = markdown(read_results([RESULTS])) if any(RESULTS.rglob("*.json")) else ""
     assert f"<!-- results -->\n{table}\n<!-- /results -->" in (ROOT / "README.md").read_text()
 
 
 def test_committed_results_carry_their_protocol() -> None:
-    for one in read_results([ROOT / "docs" / "results"]):
+    for one in read_results([RESULTS]) if any(RESULTS.rglob("*.json")) else []:
         assert one["selection"]["target_labels_used"] is False
         assert one["versions"]["torch"]
         assert one["commit"]

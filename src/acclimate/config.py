@@ -142,6 +142,9 @@ class CycleGANConfig(Config):
         Weight of the identity terms (lambda 2); 0 saves their computation.
     discriminator_weight
         Factor of the discriminators' objective.
+    discriminator_ceiling
+        Accuracy on a batch above which a discriminator rests for the step: keeps it in the band that the paper found
+        healthy, 0.6 to 0.8; 1 never rests.
     pool
         Generated images that the discriminators are shown again later, a domain; 0 for none.
     ema
@@ -170,6 +173,7 @@ class CycleGANConfig(Config):
     cycle_weight: float = 8.0
     identity_weight: float = 0.8
     discriminator_weight: float = 0.5
+    discriminator_ceiling: float = 1.0
     pool: int = 0
     ema: float = 0.0
     dropout: float = 0.5
@@ -211,6 +215,7 @@ class CycleGANConfig(Config):
             self._check(name, getattr(self, name) >= 0, "0 or more")
         for name in ("lr", "discriminator_weight"):
             self._check(name, getattr(self, name) > 0, "above 0")
+        self._check("discriminator_ceiling", 0.5 < self.discriminator_ceiling <= 1, "above 0.5 and at most 1")
         for name in ("ema", "dropout", "beta1"):
             self._check(name, 0 <= getattr(self, name) < 1, "in [0, 1)")
 

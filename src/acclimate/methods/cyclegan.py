@@ -112,8 +112,11 @@ class CycleGAN(Method):
             on_x = self.D_X(torch.cat([x, shown[0]])).float().split([len(x), len(shown[0])])
             on_y = self.D_Y(torch.cat([y, shown[1]])).float().split([len(y), len(shown[1])])
         losses |= {"D_X": lsgan_discriminator(*on_x), "D_Y": lsgan_discriminator(*on_y)}
-        self._update("discriminators", config.discriminator_weight * (losses["D_X"] + losses["D_Y"]))
         accuracies = {"D_X_accuracy": discriminator_accuracy(*on_x), "D_Y_accuracy": discriminator_accuracy(*on_y)}
+        ceiling = config.discriminator_ceiling
+        active = losses["D_X"] * (accuracies["D_X_accuracy"] <= ceiling)
+        active = active + losses["D_Y"] * (accuracies["D_Y_accuracy"] <= ceiling)
+        self._update("discriminators", config.discriminator_weight * active)
         return {"generators": total, "discriminators": losses["D_X"] + losses["D_Y"]} | losses | accuracies
 
     def _update(self, networks: str, loss: Tensor) -> None:
