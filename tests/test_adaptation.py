@@ -100,6 +100,20 @@ def test_evaluation_repeats_the_result(finished: Adaptation) -> None:
         finished.measure("nowhere")
 
 
+def test_every_snapshot_can_be_measured_and_the_study_goes_on(finished: Adaptation) -> None:
+    path = finished.run.path / "snapshot_study.json"
+    study = finished.study_snapshots(images=256, epochs=1)
+    assert list(study["accuracy"]) == ["2", "4", "6"]
+    assert study["last"] == study["accuracy"]["6"]
+    assert study["best"]["accuracy"] == max(study["accuracy"].values())
+    assert study["protocol"]["target_labels_used"] == "for this study only"
+    partial = json.loads(path.read_text())
+    del partial["accuracy"]["4"]
+    path.write_text(json.dumps(partial))
+    assert finished.study_snapshots(images=256, epochs=1)["accuracy"] == study["accuracy"]
+    assert finished.study_snapshots(images=256, epochs=1)["last"] == study["last"]
+
+
 def test_a_finished_run_does_nothing_again(finished: Adaptation) -> None:
     before = (finished.run.path / "result.json").stat().st_mtime_ns
     Adaptation(finished.run.path).run_all()

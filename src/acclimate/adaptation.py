@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from acclimate.evaluation import Classifier, environment, folder_bytes, summary
 from acclimate.images import image_files, read_image, write_png
 from acclimate.methods import AdaptationData, Method, Task, find_method
 from acclimate.networks import GTAClassifier
-from acclimate.progress import say
+from acclimate.progress import progress, say
 from acclimate.runs import Run
 from acclimate.state import load_tree, save_tree, write_json
 from acclimate.training import Engine, Phase, seed_for, train
@@ -391,6 +392,68 @@ class Adaptation:
         test = tested.labelled("test")
         accuracy = {kind: summary(self.classifier(kind).accuracies(test)) for kind in self._trained_kinds()}
         return {"domain": tested.name, "test_images": len(test), "accuracy": accuracy}
+
+    def study_snapshots(self, images: int = 10_000, epochs: int = 6) -> dict[str, Any]:
+        """Measure every snapshot: train a classifier on what it makes of the source, and test that on the target.
+
+        This is a study of how much single snapshots differ, and steers nothing: it reads target labels, so it must not
+        choose a snapshot. It goes on where it stopped, and is written to ``snapshot_study.json``.
+
+        Parameters
+        ----------
+        images
+            Source images that each snapshot translates; a full training takes all.
+        epochs
+            Epochs of each classifier at most.
+
+        Returns
+        -------
+        dict
+            ``accuracy`` by step, ``last``, ``mean_of_last_ten``, ``best`` with its step, and the protocol.
+
+        Raises
+        ------
+        DataError
+            The target has no labels.
+        """
+        if not self.target.has_labels:
+            raise DataError(f"{self.target.name} has no labels: nothing to measure")
+        path = self.run.path / "snapshot_study.json"
+        protocol = {"images": images, "epochs": epochs, "target_labels_used": "for this study only"}
+        study = json.loads(path.read_text()) if path.exists() else {}
+        accuracy = study.get("accuracy", {}) if study.get("protocol") == protocol else {}
+        config = replace(self.config, classifier_images=images, classifier_epochs=epochs)
+        train_set, val = self.data.source_train.first(images), self.data.source_val.first(images // 5)
+        test = self.target.labelled("test")
+        with progress("snapshots", len(self.run.snapshots()), done=len(accuracy), unit="snapshots") as bar:
+            for step in self.run.snapshots():
+                if str(step) in accuracy:
+                    continue
+                translator = self.translator(step)
+                sets = [
+                    LabelledImages(translator.all(one.pixels, seed_for(config.seed, "study", name)), one.labels)
+                    for name, one in (("train", train_set), ("val", val))
+                ]
+                training = ClassifierTraining(
+                    f"snapshot-{step}", sets[0], sets[1], config, self.task, self.engine, config.seed
+                )
+                training.run_alone()
+                classifier = Classifier([training.classifier], self.task.classes, self.engine)
+                accuracy[str(step)] = round(classifier.accuracies(test)[0], 6)
+                accuracy = dict(sorted(accuracy.items(), key=lambda item: int(item[0])))
+                values = list(accuracy.values())
+                best = max(accuracy, key=lambda key: accuracy[key])
+                study = {
+                    "accuracy": accuracy,
+                    "last": values[-1],
+                    "mean_of_last_ten": round(fmean(values[-10:]), 6),
+                    "best": {"step": int(best), "accuracy": accuracy[best]},
+                    "protocol": protocol,
+                    **environment(self.engine),
+                }
+                write_json(path, study)
+                bar.advance()
+        return study
 
     def translate_files(self, source: str | Path, output: Path, snapshot: int | None = None) -> int:
         """Redraw a domain's or folder's images as PNG files below ``output``; return how many.

@@ -79,6 +79,15 @@ class ClassifierTraining:
             self.end_epoch,
         )
 
+    def run_alone(self) -> None:
+        """Train to the end without a run directory: no logs, no checkpoints."""
+        with torch.random.fork_rng():
+            torch.manual_seed(seed_for(*self.weights_seed, "training"))
+            for number in range(self.phase.steps):
+                self.step(number)
+                if (number + 1) % self.phase.steps_per_epoch == 0 and self.end_epoch()[1]:
+                    return
+
     def _draw_weights(self) -> None:
         with torch.random.fork_rng():
             torch.manual_seed(seed_for(*self.weights_seed, self.restarts))

@@ -205,7 +205,7 @@ def _translation_costs(result: Mapping[str, Any]) -> str:
 
 
 @app.command
-def evaluate(run: Path, domain: str | None = None, /, *, device: str | None = None) -> None:
+def evaluate(run: Path, domain: str | None = None, /, *, snapshots: bool = False, device: str | None = None) -> None:
     """Measure a run's classifiers on the target's test images, or on another labelled domain or folder.
 
     Parameters
@@ -214,13 +214,16 @@ def evaluate(run: Path, domain: str | None = None, /, *, device: str | None = No
         The run directory.
     domain
         A domain or folder with the same classes; by default the run's target.
+    snapshots
+        Measure every snapshot of the translator instead: a study, for which target labels are read.
     device
         Where to compute; by default where the run was trained.
     """
     from acclimate.adaptation import Adaptation
 
     adaptation = Adaptation(run, device)
-    print(json.dumps(adaptation.measure(domain), indent=1))
+    measured = adaptation.study_snapshots() if snapshots else adaptation.measure(domain)
+    print(json.dumps(measured, indent=1))
 
 
 @app.command
