@@ -29,6 +29,9 @@ TINY: dict[str, Any] = {
     "classifier_epochs": 2,
     "classifier_images": 256,
     "precision": "float32",
+    "adapt": "offline",
+    "translation_noise": 0.0,
+    "classifier_batch_size": 256,
 }
 """Settings that run the whole pipeline in seconds."""
 

@@ -27,22 +27,13 @@ if TYPE_CHECKING:
     from acclimate.adaptation import Adaptation
     from acclimate.domains import DataOptions
 
-app = App(
-    name="acclimate",
-    version=__version__,
-    help="Adapt an image classifier to a new domain without a single label there.",
-)
-data_app = App(name="data", help="List, fetch and look at domains.")
-app.command(data_app)
-
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        app.command(_run_command(tokens), name="run")
-        app(tokens)
+        build_app(tokens)(tokens)
     except AcclimateError as error:
         say(f"acclimate: {error}")
         sys.exit(error.exit_code)
@@ -57,6 +48,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         say(f"acclimate: {error.filename or 'writing'}: {error.strerror}")
         sys.exit(2)
+
+
+def build_app(tokens: Sequence[str]) -> App:
+    """Return the command line; ``tokens`` decide which method's settings ``run`` takes."""
+    app = App(
+        name="acclimate",
+        version=__version__,
+        help="Adapt an image classifier to a new domain without a single label there.",
+    )
+    app.command(_run_command(tokens), name="run")
+    app.command(translate)
+    app.command(predict)
+    app.command(evaluate)
+    app.command(table)
+    data = App(name="data", help="List, fetch and look at domains.")
+    data.command(data_list, name="list")
+    data.command(data_prepare, name="prepare")
+    data.command(data_show, name="show")
+    app.command(data)
+    return app
 
 
 def _run_command(tokens: Sequence[str]) -> Any:
@@ -204,7 +215,6 @@ def _translation_costs(result: Mapping[str, Any]) -> str:
     return f"translation  {config['adapt']}: {seconds:.1f} s, {size:,.1f} MB on disk ({other})"
 
 
-@app.command
 def evaluate(run: Path, domain: str | None = None, /, *, snapshots: bool = False, device: str | None = None) -> None:
     """Measure a run's classifiers on the target's test images, or on another labelled domain or folder.
 
@@ -226,7 +236,6 @@ def evaluate(run: Path, domain: str | None = None, /, *, snapshots: bool = False
     print(json.dumps(measured, indent=1))
 
 
-@app.command
 def translate(
     run: Path, source: str, output: Path, /, *, snapshot: int | None = None, device: str | None = None
 ) -> None:
@@ -251,7 +260,6 @@ def translate(
     print(f"wrote {count:,} images to {output}")
 
 
-@app.command
 def predict(
     run: Path,
     images: list[Path],
@@ -279,16 +287,16 @@ def predict(
     from acclimate.adaptation import Adaptation
 
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    if format == "csv":
-        writer.writerow(["file", "class", "probability"])
-    for file, name, probability in Adaptation(run, device).predict_files(images, strict=strict):
+    predictions = Adaptation(run, device).predict_files(images, strict=strict)
+    for number, (file, name, probability) in enumerate(predictions):
         if format == "csv":
+            if number == 0:
+                writer.writerow(["file", "class", "probability"])
             writer.writerow([file, name, f"{probability:.6f}"])
         else:
             print(json.dumps({"file": str(file), "class": name, "probability": round(probability, 6)}))
 
 
-@app.command
 def table(results: list[Path], /, *, into: Path | None = None) -> None:
     """Print a Markdown table of results.
 
@@ -313,7 +321,6 @@ def table(results: list[Path], /, *, into: Path | None = None) -> None:
     into.write_text(f"{before}{begin}\n{text}\n{end}{after}")
 
 
-@data_app.command(name="list")
 def data_list(*, data_root: Path | None = None) -> None:
     """List the domains, and whether their files are there.
 
@@ -334,7 +341,6 @@ def data_list(*, data_root: Path | None = None) -> None:
     print("Any folder of images is a domain too: one subfolder a class for a source, any nesting for a target.")
 
 
-@data_app.command(name="prepare")
 def data_prepare(*names: str, image_size: int = 32, channels: int = 3, data_root: Path | None = None) -> None:
     """Fetch, verify and cache domains or folders at the working size.
 
@@ -359,7 +365,6 @@ def data_prepare(*names: str, image_size: int = 32, channels: int = 3, data_root
         print(f"{domain.name}: {sizes}; md5 {domain.manifest()['md5']}; in {domain.prepare()}")
 
 
-@data_app.command(name="show")
 def data_show(
     name: str, /, *, image_size: int = 32, channels: int = 3, data_root: Path | None = None, out: Path | None = None
 ) -> None:
