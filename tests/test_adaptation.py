@@ -184,7 +184,7 @@ def test_opening_the_target_for_a_method_reads_no_label_file(tmp_path: Path, mon
 def test_offline_and_on_the_fly_give_the_same_classifier(finished: Adaptation, tmp_path: Path) -> None:
     settings = TINY | {"dropout_mode": "fixed", "target_only": False, "repeats": 1}
     offline = adapt("digits", "digits-m", preset="demo", out=tmp_path / "offline", **settings)
-    fly = adapt("digits", "digits-m", preset="demo", out=tmp_path / "fly", adapt="on-the-fly", **settings)
+    fly = adapt("digits", "digits-m", preset="demo", out=tmp_path / "fly", **(settings | {"adapt": "on-the-fly"}))
     first, second = (load_tree(one.run.model("adapted-0"))["weights"] for one in (offline, fly))
     for name in first:
         assert torch.allclose(first[name], second[name], atol=1e-6), name
