@@ -24,8 +24,11 @@ from torch import Tensor
 import acclimate
 from acclimate import Adaptation, TranslatedImages, adapt
 from acclimate.errors import AcclimateError, DataError, RunError
+from acclimate.inference import predict_files, translate_files
 from acclimate.methods import METHODS
+from acclimate.results import measure
 from acclimate.state import load_tree
+from acclimate.study import study_snapshots
 from acclimate.training import train
 from conftest import TINY
 
@@ -93,16 +96,16 @@ def test_the_result_carries_its_protocol(finished: Adaptation) -> None:
 
 
 def test_evaluation_repeats_the_result(finished: Adaptation) -> None:
-    measured = Adaptation(finished.run.path).measure()
+    measured = measure(Adaptation(finished.run.path))
     assert measured["accuracy"]["adapted"] == finished.run.result["accuracy"]
-    assert Adaptation(finished.run.path).measure("digits")["domain"] == "digits"
+    assert measure(Adaptation(finished.run.path), "digits")["domain"] == "digits"
     with pytest.raises(DataError, match="no domain and no folder"):
-        finished.measure("nowhere")
+        measure(finished, "nowhere")
 
 
 def test_every_snapshot_can_be_measured_and_the_study_goes_on(finished: Adaptation) -> None:
     path = finished.run.path / "snapshot_study.json"
-    study = finished.study_snapshots(images=256, epochs=1)
+    study = study_snapshots(finished, images=256, epochs=1)
     assert list(study["accuracy"]) == ["2", "4", "6"]
     assert study["last"] == study["accuracy"]["6"]
     assert study["best"]["accuracy"] == max(study["accuracy"].values())
@@ -110,8 +113,8 @@ def test_every_snapshot_can_be_measured_and_the_study_goes_on(finished: Adaptati
     partial = json.loads(path.read_text())
     del partial["accuracy"]["4"]
     path.write_text(json.dumps(partial))
-    assert finished.study_snapshots(images=256, epochs=1)["accuracy"] == study["accuracy"]
-    assert finished.study_snapshots(images=256, epochs=1)["last"] == study["last"]
+    assert study_snapshots(finished, images=256, epochs=1)["accuracy"] == study["accuracy"]
+    assert study_snapshots(finished, images=256, epochs=1)["last"] == study["last"]
 
 
 def test_a_finished_run_does_nothing_again(finished: Adaptation) -> None:
@@ -255,7 +258,7 @@ def test_folders_of_ones_own(make_folder: Callable[..., Path], tmp_path: Path) -
     assert result["accuracy"] is None
     assert result["baselines"] == {"source_only": None, "target_only": None}
     shutil.copy(next(target.rglob("*.jpg")), tmp_path / "one.jpg")
-    rows = list(Adaptation(tmp_path / "run").predict_files([tmp_path / "one.jpg", source / "cat"]))
+    rows = list(predict_files(Adaptation(tmp_path / "run"), [tmp_path / "one.jpg", source / "cat"]))
     assert len(rows) == 41
     assert all(name in ("cat", "dog") and 0.5 <= probability <= 1 for _, name, probability in rows)
 
@@ -278,18 +281,18 @@ def test_translated_files_keep_folders_and_names(
 ) -> None:
     source = make_folder("mine", ("3", "7"), 5, ".jpg")
     shutil.copy(source / "3" / "000.jpg", source / "3" / "000.bmp")
-    count = finished.translate_files(source, tmp_path / "out")
+    count = translate_files(finished, source, tmp_path / "out")
     assert count == 11
     names = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.png")}
     assert {"3/001.png", "7/004.png", "3/000.png"} <= names
     assert len(names) == 11
     with pytest.raises(DataError, match="not empty"):
-        finished.translate_files(source, tmp_path / "out")
-    finished.translate_files("digits", tmp_path / "digits", snapshot=2)
+        translate_files(finished, source, tmp_path / "out")
+    translate_files(finished, "digits", tmp_path / "digits", snapshot=2)
     assert len(list((tmp_path / "digits" / "test").rglob("*.png"))) == 400
     assert {path.name for path in (tmp_path / "digits" / "train").iterdir()} == set("0123456789")
     with pytest.raises(RunError, match="no snapshot 3; it has 2, 4, 6"):
-        finished.translate_files(source, tmp_path / "never", snapshot=3)
+        translate_files(finished, source, tmp_path / "never", snapshot=3)
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ def test_average_follows_the_generators() -> None:
     method = build(ema=0.5)
     first = copies(method.G)
     method.step(batch(3), batch(4))
-    averaged = method.translators()["G"]
+    averaged = method.weights()["G"]
     for a, b, c in zip(first, copies(method.G), averaged.values(), strict=True):
         assert torch.allclose(c, (a + b) / 2, atol=1e-6)
 

@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import torch
 
-from acclimate.classification import EVALUATION_BATCH, ClassifierTraining
+from acclimate.classification import ClassifierTraining
 from acclimate.config import CONFIGS, Config
-from acclimate.domains import DOMAINS, DataOptions, Domain, Images, LabelledImages, open_domain
-from acclimate.domains.base import SPLITS, SplitName, default_data_root
+from acclimate.domains import DOMAINS, DataOptions, Domain, Images, LabelledImages, check_pair, open_domain
+from acclimate.domains.base import default_data_root
 from acclimate.errors import DataError, RunError
-from acclimate.evaluation import Classifier, environment, folder_bytes, summary
-from acclimate.images import image_files, read_image, write_png
+from acclimate.evaluation import Classifier
 from acclimate.methods import AdaptationData, Method, Task, find_method
 from acclimate.networks import GTAClassifier
-from acclimate.progress import progress, say
+from acclimate.progress import say
+from acclimate.results import KINDS, SCHEMA, build_result
 from acclimate.runs import Run
 from acclimate.state import load_tree, save_tree, write_json
 from acclimate.training import Engine, Phase, seed_for, train
 from acclimate.translation import TranslatedImages, Translator
-
-SCHEMA = 1
-KINDS = ("source-only", "adapted", "target-only")
-"""The classifiers that a run trains."""
 
 
 def adapt(
@@ -118,7 +111,10 @@ class Adaptation:
         root = Path(data_root or default_data_root()).expanduser().resolve()
         options = _data_options(config, root)
         opened = open_domain(source, options)
-        _check_pair(opened, open_domain(target, options, opened.classes))
+        aim = open_domain(target, options, opened.classes)
+        check_pair(opened, aim)
+        if method == "target-only" and not aim.has_labels:
+            raise DataError(f"{aim.name} has no labels, and target-only trains on them")
         names = [_slug(opened.name), _slug(str(target)), method, preset, str(config.seed)]
         run = Run.create(
             Path(out or Path("runs") / "-".join(names)).expanduser(),
@@ -187,17 +183,18 @@ class Adaptation:
         for name in ("source", "target"):
             domain: Domain = getattr(self, name)
             say(f"{name}: {domain.name}, " + ", ".join(f"{count:,} {split}" for split, count in domain.sizes().items()))
-        if self.method_class.translates:
+        if self.method_class.adapts:
             self.train_method()
+        if self.method_class.translates and not self.method_class.classifies:
             self.train_classifiers("adapted")
         self.train_classifiers("source-only")
-        if self.config.target_only and self.target.has_labels:
+        if (self.config.target_only or self.own_kind == "target-only") and self.target.has_labels:
             self.train_classifiers("target-only")
         if self.method_class.translates:
             from acclimate.figures import run_samples  # matplotlib takes a second
 
             run_samples(self, self.run.path / "figures" / "samples.png")
-        result = self.evaluate()
+        result = build_result(self)
         write_json(self.run.path / "result.json", result)
         return result
 
@@ -209,13 +206,13 @@ class Adaptation:
 
     def train_method(self) -> None:
         """Train the method's phases, going on where they stopped."""
-        if self._method_done.exists():
+        if self.method_done.exists():
             return
         method = self.build_method()
         seconds = {}
         for phase in method.phases(self.data):
             seconds[phase.name] = self._train(phase)
-        write_json(self._method_done, seconds)
+        write_json(self.method_done, seconds)
         for name in seconds:
             self.run.drop_checkpoints(name)
 
@@ -224,17 +221,18 @@ class Adaptation:
         return train(phase, self.run, self.engine, config.seed, checkpoint_every=config.checkpoint_every)
 
     @property
-    def _method_done(self) -> Path:
+    def method_done(self) -> Path:
+        """The file that says that the method is trained, with the seconds of its phases."""
         return self.run.path / "models" / "method.json"
 
     @property
     def own_kind(self) -> str:
         """The kind of classifier that the method is about."""
-        return "adapted" if self.method_class.translates else self.method_class.name
+        return "adapted" if self.method_class.adapts else self.method_class.name
 
     @property
     def chosen_snapshot(self) -> int:
-        """The step of the snapshot that translates: the last one.
+        """The step of the snapshot that adapts: the last one.
 
         Raises
         ------
@@ -243,8 +241,24 @@ class Adaptation:
         """
         snapshots = self.run.snapshots()
         if not snapshots:
-            raise RunError(f"{self.run.path} has no trained translator yet: acclimate run --resume {self.run.path}")
+            raise RunError(f"{self.run.path} is not adapted yet: go on with acclimate run --resume {self.run.path}")
         return max(snapshots)
+
+    def method(self, snapshot: int | None = None) -> Method:
+        """Return the trained method, from a snapshot's step or the chosen one.
+
+        Raises
+        ------
+        RunError
+            There is no such snapshot.
+        """
+        step = self.chosen_snapshot if snapshot is None else snapshot
+        snapshots = self.run.snapshots()
+        if step not in snapshots:
+            raise RunError(f"{self.run.path} has no snapshot {step}; it has {', '.join(map(str, snapshots))}")
+        method = self.build_method()
+        method.load_weights(load_tree(snapshots[step]))
+        return method.eval()
 
     def translator(self, snapshot: int | None = None) -> Translator:
         """Return the trained translator, from a snapshot's step or the chosen one.
@@ -256,13 +270,7 @@ class Adaptation:
         """
         if not self.method_class.translates:
             raise RunError(f"{self.run.path}: the method {self.method_class.name} does not translate images")
-        step = self.chosen_snapshot if snapshot is None else snapshot
-        snapshots = self.run.snapshots()
-        if step not in snapshots:
-            raise RunError(f"{self.run.path} has no snapshot {step}; it has {', '.join(map(str, snapshots))}")
-        method = self.build_method()
-        method.load_translators(load_tree(snapshots[step]))
-        return Translator(method, self.engine)
+        return Translator(self.method(snapshot), self.engine)
 
     def translated_source(self) -> tuple[LabelledImages | TranslatedImages, LabelledImages]:
         """Return the source's training and validation images in the target's style.
@@ -304,8 +312,14 @@ class Adaptation:
             save_tree(self.run.model(name), {"weights": weights, "seconds": seconds, "translation": cost})
             self.run.drop_checkpoints(name)
 
-    def _trained_kinds(self) -> list[str]:
-        return [kind for kind in KINDS if all(self.run.model(name).exists() for name in self._names(kind))]
+    def trained_kinds(self) -> list[str]:
+        """Return the kinds of classifiers that are trained."""
+        return [kind for kind in KINDS if self._is_trained(kind)]
+
+    def _is_trained(self, kind: str) -> bool:
+        if kind == "adapted" and self.method_class.classifies:
+            return self.method_done.exists()
+        return all(self.run.model(name).exists() for name in self._names(kind))
 
     def _names(self, kind: str) -> list[str]:
         return [f"{kind}-{index}" for index in range(self.config.repeats)]
@@ -326,6 +340,8 @@ class Adaptation:
             It is not trained yet.
         """
         kind = kind or self.own_kind
+        if kind == "adapted" and self.method_class.classifies:
+            return Classifier([self.method()], self.task.classes, self.engine)
         networks = []
         for name in self._names(kind):
             path = self.run.model(name)
@@ -338,220 +354,6 @@ class Adaptation:
             networks.append(network.to(self.engine.device).eval())
         return Classifier(networks, self.task.classes, self.engine)
 
-    def evaluate(self) -> dict[str, Any]:
-        """Measure every trained classifier on the target's test images; return the result with its protocol."""
-        own = self.own_kind
-        measured: dict[str, Any] = dict.fromkeys(KINDS)
-        ensemble = None
-        if self.target.has_labels:
-            test = self.target.labelled("test")
-            measured |= {kind: summary(self.classifier(kind).accuracies(test)) for kind in self._trained_kinds()}
-            right = self.classifier().probabilities(test.pixels).argmax(1) == test.labels
-            ensemble = round(right.float().mean().item(), 6)
-        stored = self.run.config
-        return {
-            "schema": SCHEMA,
-            "method": self.method_class.name,
-            "preset": stored["preset"],
-            "source": stored["source"],
-            "target": stored["target"],
-            "seed": self.config.seed,
-            "accuracy": measured[own],
-            "ensemble_accuracy": ensemble,
-            "baselines": {"source_only": measured["source-only"], "target_only": measured["target-only"]},
-            "selection": {
-                "rule": "last",
-                "checkpoint": self.chosen_snapshot if self.method_class.translates else 0,
-                "target_labels_used": False,
-            },
-            "protocol": {
-                "splits": {name: list(getattr(self, name).sizes().values()) for name in ("source", "target")},
-                "content": self.content,
-                "transductive": False,
-                "data": {domain.name: domain.manifest()["md5"] for domain in (self.source, self.target)},
-            },
-            "config": asdict(self.config),
-            **self._costs(),
-            **environment(self.engine),
-        }
-
-    def measure(self, domain: str | Path | None = None) -> dict[str, Any]:
-        """Measure every trained classifier on a labelled domain's test images; the run's target by default.
-
-        Raises
-        ------
-        DataError
-            The domain has other classes, or no labels.
-        """
-        tested = self.target if domain is None else open_domain(domain, self.data_options, self.source.classes)
-        _check_pair(self.source, tested)
-        if not tested.has_labels:
-            raise DataError(
-                f"{tested.name} has no labels of the classes {', '.join(self.source.classes[:12])}: nothing to measure"
-            )
-        test = tested.labelled("test")
-        accuracy = {kind: summary(self.classifier(kind).accuracies(test)) for kind in self._trained_kinds()}
-        return {"domain": tested.name, "test_images": len(test), "accuracy": accuracy}
-
-    def study_snapshots(self, images: int = 10_000, epochs: int = 6) -> dict[str, Any]:
-        """Measure every snapshot: train a classifier on what it makes of the source, and test that on the target.
-
-        This is a study of how much single snapshots differ, and steers nothing: it reads target labels, so it must not
-        choose a snapshot. It goes on where it stopped, and is written to ``snapshot_study.json``.
-
-        Parameters
-        ----------
-        images
-            Source images that each snapshot translates; a full training takes all.
-        epochs
-            Epochs of each classifier at most.
-
-        Returns
-        -------
-        dict
-            ``accuracy`` by step, ``last``, ``mean_of_last_ten``, ``best`` with its step, and the protocol.
-
-        Raises
-        ------
-        DataError
-            The target has no labels.
-        """
-        if not self.target.has_labels:
-            raise DataError(f"{self.target.name} has no labels: nothing to measure")
-        path = self.run.path / "snapshot_study.json"
-        protocol = {"images": images, "epochs": epochs, "target_labels_used": "for this study only"}
-        study = json.loads(path.read_text()) if path.exists() else {}
-        accuracy = study.get("accuracy", {}) if study.get("protocol") == protocol else {}
-        config = replace(self.config, classifier_images=images, classifier_epochs=epochs)
-        train_set, val = self.data.source_train.first(images), self.data.source_val.first(images // 5)
-        test = self.target.labelled("test")
-        with progress("snapshots", len(self.run.snapshots()), done=len(accuracy), unit="snapshots") as bar:
-            for step in self.run.snapshots():
-                if str(step) in accuracy:
-                    continue
-                translator = self.translator(step)
-                sets = [
-                    LabelledImages(translator.all(one.pixels, seed_for(config.seed, "study", name)), one.labels)
-                    for name, one in (("train", train_set), ("val", val))
-                ]
-                training = ClassifierTraining(
-                    f"snapshot-{step}", sets[0], sets[1], config, self.task, self.engine, config.seed
-                )
-                training.run_alone()
-                classifier = Classifier([training.classifier], self.task.classes, self.engine)
-                accuracy[str(step)] = round(classifier.accuracies(test)[0], 6)
-                accuracy = dict(sorted(accuracy.items(), key=lambda item: int(item[0])))
-                values = list(accuracy.values())
-                best = max(accuracy, key=lambda key: accuracy[key])
-                study = {
-                    "accuracy": accuracy,
-                    "last": values[-1],
-                    "mean_of_last_ten": round(fmean(values[-10:]), 6),
-                    "best": {"step": int(best), "accuracy": accuracy[best]},
-                    "protocol": protocol,
-                    **environment(self.engine),
-                }
-                write_json(path, study)
-                bar.advance()
-        return study
-
-    def translate_files(self, source: str | Path, output: Path, snapshot: int | None = None) -> int:
-        """Redraw a domain's or folder's images as PNG files below ``output``; return how many.
-
-        A folder's images keep their relative paths, a domain's go to ``SPLIT/CLASS/NUMBER.png``.
-
-        Raises
-        ------
-        DataError
-            ``output`` is not empty.
-        """
-        if output.exists() and (not output.is_dir() or any(output.iterdir())):
-            raise DataError(f"{output} is not empty: name another folder")
-        translator = self.translator(snapshot)
-        domain = open_domain(source, self.data_options, self.source.classes)
-        written: set[Path] = set()
-        for split in SPLITS:
-            images = domain.images(split)
-            if len(images) == 0:
-                continue
-            translated = translator.all(images.pixels, seed_for(self.config.seed, "files", split))
-            for path, pixels in zip(_file_names(domain, split), translated, strict=True):
-                file = output / path.with_suffix(".png")
-                if file in written:  # a.jpg beside a.png
-                    file = output / path.with_name(f"{path.name}.png")
-                written.add(file)
-                file.parent.mkdir(parents=True, exist_ok=True)
-                write_png(pixels, file)
-        return len(written)
-
-    def predict_files(self, paths: Sequence[Path], *, strict: bool = False) -> Iterator[tuple[Path, str, float]]:
-        """Classify image files, or folders of them; yield path, class name and its probability.
-
-        Unreadable images are named and skipped.
-
-        Raises
-        ------
-        DataError
-            A path does not exist, no image is readable, or with ``strict`` one is not.
-        """
-        files = []
-        for path in paths:
-            if not path.exists():
-                raise DataError(f"no such file or folder: {path}")
-            files += image_files(path) if path.is_dir() else [path]
-        classifier, config, readable = self.classifier(), self.config, 0
-        for start in range(0, len(files), EVALUATION_BATCH):
-            names, images = [], []
-            for file in files[start : start + EVALUATION_BATCH]:
-                try:
-                    images.append(read_image(file, config.image_size, config.channels, config.fit))
-                    names.append(file)
-                except DataError as error:
-                    if strict:
-                        raise
-                    say(f"skipped {error}")
-            if images:
-                readable += len(images)
-                best = classifier.probabilities(torch.stack(images)).max(1)
-                for file, probability, label in zip(names, best.values.tolist(), best.indices.tolist(), strict=True):
-                    yield file, classifier.classes[label], probability
-        if not readable:
-            raise DataError("no readable image among: " + ", ".join(map(str, paths[:5])))
-
-    def _costs(self) -> dict[str, Any]:
-        """Add up what each part took, over every process that worked on the run."""
-        phases = json.loads(path.read_text()) if (path := self._method_done).exists() else {}
-        written = [load_tree(path) for path in (self.run.path / "translated").glob("*.safetensors")]
-        models = {path.stem: load_tree(path) for path in (self.run.path / "models").glob("*.safetensors")}
-        kinds = {
-            kind: sum(model["seconds"] for name, model in models.items() if name.startswith(kind)) for kind in KINDS
-        }
-        translator, once = sum(phases.values()), sum(file["seconds"] for file in written)
-        on_the_fly = [model["translation"] for model in models.values()]
-        seconds = {
-            "translator": translator,
-            "translation": once + sum(cost["seconds"] for cost in on_the_fly),
-            "classifier": kinds[self.own_kind],
-            "source_only": kinds["source-only"],
-            "target_only": kinds["target-only"],
-            "total": translator + once + sum(kinds.values()),
-        }
-        return {
-            "seconds": {name: round(value, 1) for name, value in seconds.items()},
-            "translation": {
-                "images": sum(len(file["pixels"]) for file in written) + sum(cost["images"] for cost in on_the_fly),
-                "bytes_on_disk": folder_bytes(self.run.path / "translated"),
-            },
-        }
-
-
-def _file_names(domain: Domain, split: SplitName) -> list[Path]:
-    names = domain.names(split)
-    if names is not None:
-        return [Path(name) for name in names]
-    labels = domain.labelled(split).labels.tolist()
-    return [Path(split, domain.classes[label], f"{index:05d}") for index, label in enumerate(labels)]
-
 
 def _data_options(config: Config, data_root: Path) -> DataOptions:
     return DataOptions(
@@ -561,14 +363,6 @@ def _data_options(config: Config, data_root: Path) -> DataOptions:
         strict=config.strict,
         data_root=data_root,
     )
-
-
-def _check_pair(source: Domain, target: Domain) -> None:
-    if source.classes != target.classes:
-        shown = [", ".join(domain.classes[:12]) for domain in (source, target)]
-        raise DataError(
-            f"{source.name} has the classes {shown[0]}; {target.name} has {shown[1]}: they must be the same"
-        )
 
 
 def _spec(name: str | Path) -> str:

@@ -230,9 +230,11 @@ def evaluate(run: Path, domain: str | None = None, /, *, snapshots: bool = False
         Where to compute; by default where the run was trained.
     """
     from acclimate.adaptation import Adaptation
+    from acclimate.results import measure
+    from acclimate.study import study_snapshots
 
     adaptation = Adaptation(run, device)
-    measured = adaptation.study_snapshots() if snapshots else adaptation.measure(domain)
+    measured = study_snapshots(adaptation) if snapshots else measure(adaptation, domain)
     print(json.dumps(measured, indent=1))
 
 
@@ -255,8 +257,9 @@ def translate(
         Where to compute; by default where the run was trained.
     """
     from acclimate.adaptation import Adaptation
+    from acclimate.inference import translate_files
 
-    count = Adaptation(run, device).translate_files(source, output, snapshot)
+    count = translate_files(Adaptation(run, device), source, output, snapshot)
     print(f"wrote {count:,} images to {output}")
 
 
@@ -285,9 +288,10 @@ def predict(
         Where to compute; by default where the run was trained.
     """
     from acclimate.adaptation import Adaptation
+    from acclimate.inference import predict_files
 
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    predictions = Adaptation(run, device).predict_files(images, strict=strict)
+    predictions = predict_files(Adaptation(run, device), images, strict=strict)
     for number, (file, name, probability) in enumerate(predictions):
         if format == "csv":
             if number == 0:

@@ -228,5 +228,5 @@ class CycleGANConfig(Config):
             self._check(name, 0 <= getattr(self, name) < 1, "in [0, 1)")
 
 
-CONFIGS: dict[str, type[Config]] = {"cyclegan": CycleGANConfig, "source-only": Config}
+CONFIGS: dict[str, type[Config]] = {"cyclegan": CycleGANConfig, "source-only": Config, "target-only": Config}
 """The settings of every method, by the method's name."""

@@ -256,7 +256,7 @@ def train(
             done += 1
             bar.advance()
             ends_epoch = done % phase.steps_per_epoch == 0
-            saves = done % checkpoint_every == 0 or stopped.is_set()
+            saves = done % checkpoint_every == 0 or done == phase.steps or stopped.is_set()
             snaps = phase.snapshot_every > 0 and (done % phase.snapshot_every == 0 or done == phase.steps)
             if done % log_every == 0 or ends_epoch or saves or snaps or done == phase.steps:
                 bar.note(log.write(done))
@@ -265,7 +265,7 @@ def train(
                 log.write_values(done, values)
             if snaps and phase.snapshot is not None:
                 save_tree(run.path / "snapshots" / f"{done:08d}.safetensors", phase.snapshot())
-            if saves:
+            if saves or stop:
                 save()
             if stopped.is_set() and done < phase.steps and not stop:
                 raise InterruptedRunError(

@@ -14,7 +14,7 @@ from acclimate.domains.svhn import SVHN, SVHN8k
 from acclimate.domains.usps import USPS
 from acclimate.errors import DataError, did_you_mean
 
-__all__ = ["DOMAINS", "DataOptions", "Domain", "Images", "LabelledImages", "open_domain"]
+__all__ = ["DOMAINS", "DataOptions", "Domain", "Images", "LabelledImages", "check_pair", "open_domain"]
 
 DOMAINS: dict[str, type[Domain]] = {
     domain.name: domain for domain in (Digits, DigitsM, MNIST, MNISTM, SVHN, SVHN8k, USPS)
@@ -46,3 +46,18 @@ def open_domain(name: str | Path, options: DataOptions | None = None, classes: S
         return Folder(path, options, classes)
     known = ", ".join(DOMAINS)
     raise DataError(f"no domain and no folder named {text!r}.{did_you_mean(text, DOMAINS)} Domains: {known}")
+
+
+def check_pair(source: Domain, target: Domain) -> None:
+    """Check that two domains have the same classes.
+
+    Raises
+    ------
+    DataError
+        They have not.
+    """
+    if source.classes != target.classes:
+        shown = [", ".join(domain.classes[:12]) for domain in (source, target)]
+        raise DataError(
+            f"{source.name} has the classes {shown[0]}; {target.name} has {shown[1]}: they must be the same"
+        )

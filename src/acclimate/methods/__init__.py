@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from acclimate.methods.bars import SourceOnly
+from acclimate.methods.bars import SourceOnly, TargetOnly
 from acclimate.methods.base import METHODS, AdaptationData, Method, Task, find_method
 from acclimate.methods.cyclegan import CycleGAN
 
@@ -12,6 +12,7 @@ __all__ = [
     "CycleGAN",
     "Method",
     "SourceOnly",
+    "TargetOnly",
     "Task",
     "find_method",
 ]

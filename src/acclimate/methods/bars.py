@@ -8,3 +8,8 @@ from acclimate.methods.base import Method, register
 @register("source-only")
 class SourceOnly(Method):
     """The classifier trained on the source as it is: what the domain shift costs."""
+
+
+@register("target-only")
+class TargetOnly(Method):
+    """The classifier trained on the target's own labels: what adaptation could reach at best. A bar, not a method."""

@@ -56,11 +56,21 @@ class Method(nn.Module):
     name
         What a person types.
     translates
-        Whether :meth:`translate` redraws source images in the target's style; the classifier is then trained on these.
+        Whether :meth:`translate` redraws source images in the target's style. Unless the method classifies too, the
+        classifier is then trained on these.
+    classifies
+        Whether the method is itself a classifier of target images, by :meth:`forward`.
+    adapts
+        Whether it does either; the two bars do neither.
     """
 
     name: ClassVar[str]
     translates: ClassVar[bool] = False
+    classifies: ClassVar[bool] = False
+    adapts: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        cls.adapts = cls.translates or cls.classifies
 
     def __init__(self, config: Config, task: Task, engine: Engine) -> None:
         super().__init__()
@@ -70,13 +80,21 @@ class Method(nn.Module):
         """Return what is to be trained, in order."""
         return []
 
-    def load_translators(self, weights: Mapping[str, Any]) -> None:
-        """Take the weights of a snapshot."""
-        raise TypeError(f"{self.name} does not translate images")
+    def weights(self) -> dict[str, Any]:
+        """Return what a snapshot holds: all that translates or classifies."""
+        return {"method": self.state_dict()}
+
+    def load_weights(self, weights: Mapping[str, Any]) -> None:
+        """Take back what :meth:`weights` returned."""
+        self.load_state_dict(weights["method"])
 
     def translate(self, images: Tensor) -> Tensor:
         """Redraw source images, float ``[N, C, H, W]`` in [-1, 1], in the target's style."""
         raise TypeError(f"{self.name} does not translate images")
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Classify target images, float ``[N, C, H, W]`` in [-1, 1]; return logits ``[N, classes]``."""
+        raise TypeError(f"{self.name} does not classify images")
 
 
 M = TypeVar("M", bound=Method)

@@ -74,7 +74,7 @@ class CycleGAN(Method):
         if self.average is not None:
             state["average"] = self.average
         every = max(1, steps // config.snapshots)
-        return [Phase("translator", steps, step, state, steps_per_epoch, None, self.translators, every)]
+        return [Phase("translator", steps, step, state, steps_per_epoch, None, self.weights, every)]
 
     def _set_lr(self, lr: float) -> None:
         for optimizer in self.optimizers.values():
@@ -125,13 +125,13 @@ class CycleGAN(Method):
         loss.backward()
         optimizer.step()
 
-    def translators(self) -> dict[str, Any]:
+    def weights(self) -> dict[str, Any]:
         """Return the weights that translate: the generators', averaged where there is an average."""
         generators = (self.G, self.F) if self.average is None else self.average.networks
         return {name: network.state_dict() for name, network in zip("GF", generators, strict=True)}
 
-    def load_translators(self, weights: Mapping[str, Any]) -> None:
-        """Take back what :meth:`translators` returned."""
+    def load_weights(self, weights: Mapping[str, Any]) -> None:
+        """Take back what :meth:`weights` returned."""
         self.G.load_state_dict(weights["G"])
         self.F.load_state_dict(weights["F"])
 

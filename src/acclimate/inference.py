@@ -1,0 +1,95 @@
+"""A finished run put to use: image files in, redrawn files or classes out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from acclimate.classification import EVALUATION_BATCH
+from acclimate.domains import Domain, open_domain
+from acclimate.domains.base import SPLITS, SplitName
+from acclimate.errors import DataError
+from acclimate.images import image_files, read_image, write_png
+from acclimate.progress import say
+from acclimate.training import seed_for
+
+if TYPE_CHECKING:
+    from acclimate.adaptation import Adaptation
+
+
+def translate_files(adaptation: Adaptation, source: str | Path, output: Path, snapshot: int | None = None) -> int:
+    """Redraw a domain's or folder's images as PNG files below ``output``; return how many.
+
+    A folder's images keep their relative paths, a domain's go to ``SPLIT/CLASS/NUMBER.png``.
+
+    Raises
+    ------
+    DataError
+        ``output`` is not empty.
+    """
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise DataError(f"{output} is not empty: name another folder")
+    translator = adaptation.translator(snapshot)
+    domain = open_domain(source, adaptation.data_options, adaptation.source.classes)
+    written: set[Path] = set()
+    for split in SPLITS:
+        images = domain.images(split)
+        if len(images) == 0:
+            continue
+        translated = translator.all(images.pixels, seed_for(adaptation.config.seed, "files", split))
+        for path, pixels in zip(_file_names(domain, split), translated, strict=True):
+            file = output / path.with_suffix(".png")
+            if file in written:  # a.jpg beside a.png
+                file = output / path.with_name(f"{path.name}.png")
+            written.add(file)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_png(pixels, file)
+    return len(written)
+
+
+def predict_files(
+    adaptation: Adaptation, paths: Sequence[Path], *, strict: bool = False
+) -> Iterator[tuple[Path, str, float]]:
+    """Classify image files, or folders of them; yield path, class name and its probability.
+
+    Unreadable images are named and skipped.
+
+    Raises
+    ------
+    DataError
+        A path does not exist, no image is readable, or with ``strict`` one is not.
+    """
+    files = []
+    for path in paths:
+        if not path.exists():
+            raise DataError(f"no such file or folder: {path}")
+        files += image_files(path) if path.is_dir() else [path]
+    classifier, config, readable = adaptation.classifier(), adaptation.config, 0
+    for start in range(0, len(files), EVALUATION_BATCH):
+        names, images = [], []
+        for file in files[start : start + EVALUATION_BATCH]:
+            try:
+                images.append(read_image(file, config.image_size, config.channels, config.fit))
+                names.append(file)
+            except DataError as error:
+                if strict:
+                    raise
+                say(f"skipped {error}")
+        if images:
+            readable += len(images)
+            best = classifier.probabilities(torch.stack(images)).max(1)
+            for file, probability, label in zip(names, best.values.tolist(), best.indices.tolist(), strict=True):
+                yield file, classifier.classes[label], probability
+    if not readable:
+        raise DataError("no readable image among: " + ", ".join(map(str, paths[:5])))
+
+
+def _file_names(domain: Domain, split: SplitName) -> list[Path]:
+    names = domain.names(split)
+    if names is not None:
+        return [Path(name) for name in names]
+    labels = domain.labelled(split).labels.tolist()
+    return [Path(split, domain.classes[label], f"{index:05d}") for index, label in enumerate(labels)]
