@@ -8,8 +8,9 @@ import torch
 from acclimate.classification import ClassifierTraining, PlateauStopping, predict_logits
 from acclimate.config import Config
 from acclimate.domains import DataOptions, LabelledImages, open_domain
-from acclimate.evaluation import Classifier, summary
+from acclimate.evaluation import Classifier
 from acclimate.methods import Task
+from acclimate.results import summary
 from acclimate.runs import Run
 from acclimate.training import Engine, train
 

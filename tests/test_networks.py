@@ -6,13 +6,24 @@ import pytest
 import torch
 
 from acclimate.errors import AcclimateError
-from acclimate.networks import GTAClassifier, PatchGAN, UNet, init_glorot, init_normal, parameter_count
+from acclimate.networks import (
+    CLASSIFIERS,
+    GTAClassifier,
+    PatchGAN,
+    UNet,
+    build_classifier,
+    init_glorot,
+    init_normal,
+    parameter_count,
+)
 
 
 def test_parameter_counts_are_the_papers() -> None:
     assert parameter_count(UNet(3, 32)) == 2_918_435
     assert parameter_count(PatchGAN(3, 64)) == 224_897
     assert parameter_count(GTAClassifier(3, 10)) == 330_058
+    assert parameter_count(build_classifier("dann", 3, 10, 32)) == 172_090
+    assert parameter_count(build_classifier("lenet", 3, 10, 32)) == 657_080
 
 
 @pytest.mark.parametrize("image_size", [8, 15, 16, 28, 32, 64, 128])
@@ -27,9 +38,11 @@ def test_every_size_and_channel_count_keeps_shapes_and_ranges(image_size: int, c
     assert scores.shape == (2, 1, side, side)
     assert scores.min() >= 0
     assert scores.max() <= 1
-    classifier = GTAClassifier(channels, 7, image_size)
-    assert classifier.features(images).shape == (2, 128)
-    assert classifier(images).shape == (2, 7)
+    for name in CLASSIFIERS:
+        classifier = build_classifier(name, channels, 7, image_size)
+        assert classifier.features(images).shape == (2, classifier.feature_size)
+        assert classifier(images).shape == (2, 7)
+    assert build_classifier("gta", channels, 7, image_size).feature_size == 128
 
 
 def test_patchgan_sees_23_by_23_pixels() -> None:

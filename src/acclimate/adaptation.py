@@ -18,7 +18,6 @@ from acclimate.domains.base import default_data_root
 from acclimate.errors import DataError, RunError
 from acclimate.evaluation import Classifier
 from acclimate.methods import AdaptationData, Method, Task, find_method
-from acclimate.networks import GTAClassifier
 from acclimate.progress import say
 from acclimate.results import KINDS, SCHEMA, build_result
 from acclimate.runs import Run
@@ -349,7 +348,7 @@ class Adaptation:
                 raise RunError(
                     f"{self.run.path} has no classifier {name!r}: go on with acclimate run --resume {self.run.path}"
                 )
-            network = GTAClassifier(self.task.channels, len(self.task.classes), self.task.image_size)
+            network = self.task.classifier(self.config.classifier)
             network.load_state_dict(load_tree(path)["weights"])
             networks.append(network.to(self.engine.device).eval())
         return Classifier(networks, self.task.classes, self.engine)

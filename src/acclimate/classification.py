@@ -13,7 +13,7 @@ from acclimate.config import Config
 from acclimate.domains.base import LabelledImages
 from acclimate.images import to_float
 from acclimate.methods.base import Task
-from acclimate.networks import GTAClassifier, init_glorot
+from acclimate.networks import init_glorot
 from acclimate.training import Batches, Engine, Phase, seed_for
 from acclimate.translation import TranslatedImages
 
@@ -59,7 +59,7 @@ class ClassifierTraining:
     ) -> None:
         self.config, self.engine, self.weights_seed = config, engine, (seed, name, "weights")
         with torch.random.fork_rng():
-            self.classifier = GTAClassifier(task.channels, len(task.classes), task.image_size).to(engine.device)
+            self.classifier = task.classifier(config.classifier).to(engine.device)
         self.classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.3 times faster on a CPU
         self.optimizer = torch.optim.Adam(self.classifier.parameters(), config.classifier_lr, eps=1e-7, fused=True)
         self.stopping = PlateauStopping(self.optimizer, config.classifier_plateau, config.classifier_patience)

@@ -8,9 +8,10 @@ from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor, nn
 
-from acclimate.config import Config
+from acclimate.config import ClassifierName, Config
 from acclimate.domains.base import Images, LabelledImages
 from acclimate.errors import AcclimateError, did_you_mean
+from acclimate.networks import ImageClassifier, build_classifier
 from acclimate.training import Engine, Phase
 
 
@@ -29,6 +30,10 @@ class Task:
     channels: int
     image_size: int
     classes: tuple[str, ...]
+
+    def classifier(self, name: ClassifierName) -> ImageClassifier:
+        """Return a classifier for the task, by its name in :data:`acclimate.networks.CLASSIFIERS`."""
+        return build_classifier(name, self.channels, len(self.classes), self.image_size)
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from torch import nn
 
-from acclimate.networks.classifiers import GTAClassifier
+from acclimate.networks.classifiers import CLASSIFIERS, GTAClassifier, ImageClassifier, build_classifier
 from acclimate.networks.patchgan import PatchGAN
 from acclimate.networks.unet import UNet
 
-__all__ = ["GTAClassifier", "PatchGAN", "UNet", "init_glorot", "init_normal", "parameter_count"]
+__all__ = [
+    "CLASSIFIERS",
+    "GTAClassifier",
+    "ImageClassifier",
+    "PatchGAN",
+    "UNet",
+    "build_classifier",
+    "init_glorot",
+    "init_normal",
+    "parameter_count",
+]
 
 
 def init_normal(network: nn.Module, std: float = 0.02) -> None:

@@ -1,0 +1,15 @@
+"""Settings: one frozen dataclass a method, its presets beside it. Nothing here imports torch, so help comes at once."""
+
+from __future__ import annotations
+
+from acclimate.config.base import ClassifierName, Config, Fit, Precision
+from acclimate.config.cyclegan import CycleGANConfig, DropoutMode
+
+__all__ = ["CONFIGS", "ClassifierName", "Config", "CycleGANConfig", "DropoutMode", "Fit", "Precision"]
+
+CONFIGS: dict[str, type[Config]] = {
+    "cyclegan": CycleGANConfig,
+    "source-only": Config,
+    "target-only": Config,
+}
+"""The settings of every method, by the method's name."""
