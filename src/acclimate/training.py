@@ -124,6 +124,18 @@ class WeightAverage:
             network.load_state_dict(state_dict[str(index)])
 
 
+@contextmanager
+def frozen(*networks: nn.Module) -> Iterator[None]:
+    """Keep gradients out of ``networks`` while something is trained through them."""
+    for network in networks:
+        network.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for network in networks:
+            network.requires_grad_(True)
+
+
 class Batches:
     """Which images come at which step: a function of seed and step alone, so that nothing of it needs saving.
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from acclimate.images import to_float
 from acclimate.losses import discriminator_accuracy, lsgan_discriminator, lsgan_generator, reconstruction
 from acclimate.methods.base import AdaptationData, Method, Task, register
 from acclimate.networks import PatchGAN, UNet, init_normal
-from acclimate.training import Batches, Engine, Phase, Stateful, WeightAverage, seed_for
+from acclimate.training import Batches, Engine, Phase, Stateful, WeightAverage, frozen, seed_for
 
 
 @register("cyclegan")
@@ -181,15 +180,3 @@ class ImagePool:
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.images = None if state_dict["images"] is None else state_dict["images"].clone()
-
-
-@contextmanager
-def frozen(*networks: nn.Module) -> Iterator[None]:
-    """Keep gradients out of ``networks`` while something is trained through them."""
-    for network in networks:
-        network.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for network in networks:
-            network.requires_grad_(True)
