@@ -9,8 +9,8 @@ from acclimate.domains import Images, LabelledImages
 from acclimate.errors import AcclimateError
 from acclimate.losses import lsgan_discriminator, lsgan_generator, reconstruction
 from acclimate.methods import AdaptationData, CycleGAN, Task
-from acclimate.methods.cyclegan import ImagePool, frozen
-from acclimate.training import Engine
+from acclimate.methods.cyclegan import ImagePool
+from acclimate.training import Engine, frozen
 
 TASK = Task(3, 16, ("a", "b"))
 
