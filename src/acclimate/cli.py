@@ -61,6 +61,7 @@ def build_app(tokens: Sequence[str]) -> App:
     app.command(translate)
     app.command(predict)
     app.command(evaluate)
+    app.command(figures)
     app.command(table)
     data = App(name="data", help="List, fetch and look at domains.")
     data.command(data_list, name="list")
@@ -299,6 +300,38 @@ def predict(
             writer.writerow([file, name, f"{probability:.6f}"])
         else:
             print(json.dumps({"file": str(file), "class": name, "probability": round(probability, 6)}))
+
+
+def figures(
+    run: Path,
+    /,
+    *,
+    format: Literal["png", "pdf", "both"] = "both",  # noqa: A002
+    out: Path | None = None,
+    device: str | None = None,
+) -> None:
+    """Draw a finished run's figures: the paper's, and what else shows how the adaptation went.
+
+    Parameters
+    ----------
+    run
+        The run directory.
+    format
+        What to write.
+    out
+        The folder; by default figures in the run directory.
+    device
+        Where to compute; by default where the run was trained.
+    """
+    from acclimate.adaptation import Adaptation
+    from acclimate.figures import write_figures
+
+    folder = out or run / "figures"
+    record = write_figures(Adaptation(run, device), folder, ("png", "pdf") if format == "both" else (format,))
+    for figure in record["figures"].values():
+        print(f"{folder / figure['files'][0]}  {figure['title']}")
+    for name, reason in record["left_out"].items():
+        print(f"left out: {name}, as {reason}")
 
 
 def table(results: list[Path], /, *, into: Path | None = None) -> None:
