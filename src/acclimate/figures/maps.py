@@ -55,9 +55,7 @@ def _draw_domains(axes: Axes, title: str, clouds: list[tuple[str, Tensor, str]])
         x, y = points.T.numpy()
         axes.scatter(x, y, s=9, c=colour, marker=MARKERS[colour], alpha=0.65, linewidths=0, label=name)
     _frame(axes, title)
-    axes.legend(
-        loc="lower right", bbox_to_anchor=(1.02, 0.985), ncols=2, markerscale=2, handletextpad=0.1, columnspacing=1
-    )
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.06), ncols=2, markerscale=2, handletextpad=0.1)
 
 
 def _draw_classes(axes: Axes, title: str, points: Tensor, labels: Tensor, classes: tuple[str, ...]) -> None:
