@@ -40,7 +40,7 @@ CYCLES = 10
 REPEATED, REPETITIONS = 6, 8
 FILM_IMAGES, FILM_FRAMES = 6, 12
 FLIPS_OF = 2_000
-MISTAKES = 48
+MISTAKES = 36
 MAP_PIXELS = 32
 PERPLEXITY, COMPONENTS = 30, 50
 LEAST_FOR_A_MAP = 10
@@ -357,13 +357,12 @@ class _Parts:
         }
 
     def settings(self) -> dict[str, Any]:
-        count, pool = len(self.source), len(self.pool)
         return {
             "seed": self.adaptation.config.seed,
             "snapshot": self.adaptation.chosen_snapshot if self.adaptation.method_class.adapts else None,
-            "source_images": f"the first {count} of validation",
-            "target_images": f"the first {len(self.target)} of {'test' if self.test else 'training'}",
-            "nearest_among": f"the first {pool} target images of training",
+            "source_images": f"first {len(self.source)} validation images",
+            "target_images": f"first {len(self.target)} {'test' if self.test else 'training'} images",
+            "nearest_among": f"first {len(self.pool)} target training images",
             "tsne": self.tsne_settings,
         }
 

@@ -62,6 +62,7 @@ def build_app(tokens: Sequence[str]) -> App:
     app.command(predict)
     app.command(evaluate)
     app.command(figures)
+    app.command(report)
     app.command(table)
     data = App(name="data", help="List, fetch and look at domains.")
     data.command(data_list, name="list")
@@ -198,6 +199,7 @@ def summary_table(adaptation: Adaptation) -> str:
         lines.append(f"  pictures     {path / 'figures'}")
     lines.append(f"  took         {seconds['total'] / 60:.1f} minutes of training")
     lines.append(f"  result       {path / 'result.json'}")
+    lines.append(f"  next         acclimate report {path}")
     return "\n".join(lines)
 
 
@@ -332,6 +334,28 @@ def figures(
         print(f"{folder / figure['files'][0]}  {figure['title']}")
     for name, reason in record["left_out"].items():
         print(f"left out: {name}, as {reason}")
+
+
+def report(*runs: Path, out: Path | None = None, device: str | None = None) -> None:
+    """Write the report of a finished run, or the comparison of several, as one HTML file that needs nothing else.
+
+    Parameters
+    ----------
+    runs
+        One run directory, or several to compare.
+    out
+        The file; by default report.html in the run directory, or comparison.html in the current folder.
+    device
+        Where to compute; by default where the runs were trained.
+    """
+    from acclimate.adaptation import Adaptation
+    from acclimate.report import write_report
+
+    if not runs:
+        raise AcclimateError("name a run, such as: acclimate report runs/mine")
+    file = out or (runs[0] / "report.html" if len(runs) == 1 else Path("comparison.html"))
+    write_report([Adaptation(run, device) for run in runs], file)
+    print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
 
 
 def table(results: list[Path], /, *, into: Path | None = None) -> None:
