@@ -43,7 +43,7 @@ def draw_domains(analysis: Analysis) -> Figure:
     rows = []
     for name, images in ((analysis.source_name, analysis.source), (analysis.target_name, analysis.target)):
         rows += [(name, images[:COLUMNS]), ("", images[COLUMNS : 2 * COLUMNS])]
-    return image_rows(rows, gap_after=2)
+    return image_rows([(name, images) for name, images in rows if len(images)], gap_after=2)
 
 
 def draw_nearest(analysis: Analysis) -> Figure:

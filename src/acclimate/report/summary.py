@@ -70,7 +70,10 @@ def verdict(result: Mapping[str, Any], kind: str, shown: Sequence[Bar]) -> str:
     gain = means["adapted"] - means["source-only"]
     text = f"{means['adapted']:.1f} % of the target's test images are classified right, "
     text += f"{abs(gain):.1f} points {'more' if gain >= 0 else 'fewer'} than without adaptation."
-    if (closed := gap_closed(shown)) is not None and gain > 0:
+    closed = gap_closed(shown)
+    if closed is not None and closed > 100:
+        text += f" That is more than a classifier trained on target labels reached, {means['target-only']:.1f} %."
+    elif closed is not None and closed > 0:
         text += f" That is {closed:.0f} % of the way to a classifier trained on target labels."
     return text
 
