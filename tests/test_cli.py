@@ -56,6 +56,7 @@ def test_run_prints_a_small_table_and_where_things_are(finished: Path, run_cli: 
     assert str(finished / "figures") in out
     assert "translation  offline: " in out
     assert "(on the fly: up to " in out
+    assert f"acclimate report {finished}" in out
     assert f"run: {finished}" in err
 
 
@@ -100,6 +101,20 @@ def test_predict_csv_and_json_lines(finished: Path, run_cli: Cli, make_folder: C
     assert run_cli("predict", finished, folder / "none.png")[0] == 2
 
 
+def test_figures_and_report(finished: Path, run_cli: Cli, small_analysis: None, tmp_path: Path) -> None:
+    code, out, _ = run_cli("figures", finished, "--format", "png", "--out", tmp_path / "figures")
+    assert code == 0
+    assert f"{tmp_path / 'figures' / 'confusion.png'}  Confusion matrices before and after" in out
+    assert not list((tmp_path / "figures").glob("*.pdf"))
+    code, out, _ = run_cli("report", finished)
+    assert code == 0
+    assert out.startswith(f"{finished / 'report.html'}: ")
+    assert (finished / "report.html").stat().st_size > 100_000
+    code, out, _ = run_cli("report", finished, finished, "--out", tmp_path / "new" / "two.html")
+    assert code == 0
+    assert "Comparison of runs" in (tmp_path / "new" / "two.html").read_text()
+
+
 def test_data_commands(run_cli: Cli, tmp_path: Path, make_folder: Callable[..., Path]) -> None:
     code, out, _ = run_cli("data", "list", "--data-root", tmp_path)
     assert code == 0
@@ -136,6 +151,9 @@ def test_data_commands(run_cli: Cli, tmp_path: Path, make_folder: Callable[..., 
         (["run", "--resume", "nowhere"], "no run at nowhere"),
         (["rum"], 'Did you mean "run"'),
         (["evaluate", "nowhere"], "no run at nowhere"),
+        (["figures", "nowhere"], "no run at nowhere"),
+        (["report", "nowhere"], "no run at nowhere"),
+        (["report"], "name a run, such as: acclimate report runs/mine"),
         (["translate", "nowhere", "digits", "out"], "no run at nowhere"),
         (["predict", "nowhere", "a.png"], "no run at nowhere"),
         (["data", "show", "mnits"], "Did you mean 'mnist'"),

@@ -194,6 +194,19 @@ def test_names_of_folders_are_text_and_a_target_needs_no_labels(
     assert str(tmp_path) not in page.text
 
 
+@pytest.mark.parametrize("method", ["source-only", "target-only"])
+def test_a_run_that_does_not_adapt(method: str, tmp_path: Path, small_analysis: None) -> None:
+    settings = {key: value for key, value in TINY.items() if key.startswith(("classifier", "image", "repeats"))}
+    run = adapt("digits", "digits-m", method=method, out=tmp_path / "run", **settings)
+    page = Page(write_report([run], tmp_path / "report.html").read_text())
+    check_structure(page)
+    assert "This run does not adapt." in page.text
+    assert "Translation" not in page.text
+    assert ("It is the bar that trains on digits-m's own labels." in page.text) == (method == "target-only")
+    maps = [svg for svg in page.all("svg") if (svg.get("aria-label") or "").startswith("t-SNE map")]
+    assert len(maps) == (1 if method == "source-only" else 2)
+
+
 def test_a_checkpoint_chosen_without_labels_is_shown(finished: Adaptation, analysed: Analysis, tmp_path: Path) -> None:
     copy = Adaptation(shutil.copytree(finished.run.path, tmp_path / "run"))
     selection = {

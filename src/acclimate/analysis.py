@@ -314,9 +314,9 @@ class _Parts:
         if translated is None:
             self.missing["pixel_map"] = self.missing["translated"]
         else:
-            small = F.adaptive_avg_pool2d(
-                to_float(torch.cat([source, translated, target])), min(MAP_PIXELS, source.shape[-1])
-            )
+            chunks = torch.cat([source, translated, target]).split(EVALUATION_BATCH)
+            size = min(MAP_PIXELS, source.shape[-1])
+            small = torch.cat([F.adaptive_avg_pool2d(to_float(chunk), size) for chunk in chunks])
             self._map("pixel_map", small.flatten(1))
         before = self.adaptation.classifier("source-only").networks[0]
         self._map("before_map", features(before, torch.cat([source, target]), self.engine))

@@ -8,8 +8,9 @@
     snapshots/        the translator's weights over training
     translated/       the translated source, uint8
     models/           trained classifiers
-    figures/          pictures
+    figures/          pictures, and the analysis that they are drawn from
     result.json       the result with its protocol
+    report.html       the report, once it is asked for
 """
 
 from __future__ import annotations
