@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from acclimate import Adaptation, adapt, analysis
-from acclimate.analysis import Analysis, analyse, count_pairs, features, nearest, one_of_each, precision_recall, tsne
+from acclimate.analysis import Analysis, analyse, count_pairs, one_of_each, precision_recall
 from acclimate.config import CONFIGS, Config
 from acclimate.curves import HEALTHY, classifier_panels, method_panels, read_curves
 from acclimate.errors import RunError
@@ -19,6 +19,7 @@ from acclimate.images import to_float
 from acclimate.methods import METHODS, AdaptationData, Method, Task
 from acclimate.networks import build_classifier
 from acclimate.training import Engine, Phase
+from acclimate.vectors import features, nearest, tsne
 from conftest import TINY
 
 
@@ -68,7 +69,7 @@ def test_nearest_by_hand() -> None:
 
 
 def test_nearest_looks_at_every_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(analysis, "EVALUATION_BATCH", 2)
+    monkeypatch.setattr("acclimate.vectors.EVALUATION_BATCH", 2)
     among = torch.arange(7.0)[:, None]
     assert nearest(torch.tensor([[0.2], [2.9], [6.4]]), among).tolist() == [0, 3, 6]
 
