@@ -27,8 +27,8 @@ from acclimate.errors import AcclimateError, DataError, RunError
 from acclimate.inference import predict_files, translate_files
 from acclimate.methods import METHODS
 from acclimate.results import measure
+from acclimate.selection import RULES, candidates, choose, score_snapshots, study
 from acclimate.state import load_tree
-from acclimate.study import study_snapshots
 from acclimate.training import train
 from conftest import TINY
 
@@ -103,18 +103,38 @@ def test_evaluation_repeats_the_result(finished: Adaptation) -> None:
         measure(finished, "nowhere")
 
 
-def test_every_snapshot_can_be_measured_and_the_study_goes_on(finished: Adaptation) -> None:
-    path = finished.run.path / "snapshot_study.json"
-    study = study_snapshots(finished, images=256, epochs=1)
-    assert list(study["accuracy"]) == ["2", "4", "6"]
-    assert study["last"] == study["accuracy"]["6"]
-    assert study["best"]["accuracy"] == max(study["accuracy"].values())
-    assert study["protocol"]["target_labels_used"] == "for this study only"
-    partial = json.loads(path.read_text())
-    del partial["accuracy"]["4"]
-    path.write_text(json.dumps(partial))
-    assert study_snapshots(finished, images=256, epochs=1)["accuracy"] == study["accuracy"]
-    assert study_snapshots(finished, images=256, epochs=1)["last"] == study["last"]
+def test_every_snapshot_is_scored_without_labels_and_the_study_goes_on(finished: Adaptation) -> None:
+    path = finished.run.path
+    table = score_snapshots(finished, candidates(finished.run))
+    assert list(table) == [4, 6]
+    assert set(table[4]) == set(RULES) - {"last"}
+    before = {file.name: file.stat().st_mtime_ns for file in (path / "selection").iterdir()}
+    found = study(finished)
+    after = {file.name: file.stat().st_mtime_ns for file in (path / "selection").iterdir()}
+    assert set(after) == {f"{step:08d}.safetensors" for step in (2, 4, 6)}
+    assert before.items() <= after.items()
+    assert list(found["accuracy"]) == [2, 4, 6]
+    assert found["last"] == found["accuracy"][6]
+    assert found["best"]["accuracy"] == max(found["accuracy"].values())
+    assert found["scores"] == table
+    assert found["protocol"]["target_labels_used"] == "for this study only"
+    assert json.loads((path / "snapshot_study.json").read_text())["rules"] == found["rules"]
+    assert finished.chosen_snapshot == 6
+
+
+def test_a_rule_chooses_what_translates(tmp_path: Path) -> None:
+    run = adapt(
+        "digits", "digits-m", preset="demo", out=tmp_path / "run", select="source-cycle", **TINY | {"repeats": 1}
+    )
+    chosen = json.loads((tmp_path / "run" / "selection.json").read_text())
+    assert chosen["chosen"] == choose({int(step): row for step, row in chosen["scores"].items()}, "source-cycle")
+    assert run.chosen_snapshot == chosen["chosen"]
+    assert run.run.result["selection"] == {
+        "rule": "source-cycle",
+        "checkpoint": chosen["chosen"],
+        "target_labels_used": False,
+    }
+    assert run.run.result["seconds"]["selection"] > 0
 
 
 def test_a_finished_run_does_nothing_again(finished: Adaptation) -> None:

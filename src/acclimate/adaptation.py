@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -184,9 +185,11 @@ class Adaptation:
             say(f"{name}: {domain.name}, " + ", ".join(f"{count:,} {split}" for split, count in domain.sizes().items()))
         if self.method_class.adapts:
             self.train_method()
+        self.train_classifiers("source-only")
+        if self.method_class.adapts and self.config.select != "last":
+            self.select_snapshot()
         if self.method_class.translates and not self.method_class.classifies:
             self.train_classifiers("adapted")
-        self.train_classifiers("source-only")
         if (self.config.target_only or self.own_kind == "target-only") and self.target.has_labels:
             self.train_classifiers("target-only")
         if self.method_class.translates:
@@ -231,7 +234,7 @@ class Adaptation:
 
     @property
     def chosen_snapshot(self) -> int:
-        """The step of the snapshot that adapts: the last one.
+        """The step of the snapshot that adapts: the last one, or what the settings' rule chose.
 
         Raises
         ------
@@ -241,7 +244,21 @@ class Adaptation:
         snapshots = self.run.snapshots()
         if not snapshots:
             raise RunError(f"{self.run.path} is not adapted yet: go on with acclimate run --resume {self.run.path}")
-        return max(snapshots)
+        if self.config.select == "last":
+            return max(snapshots)
+        path = self.run.path / "selection.json"
+        if not path.exists():
+            raise RunError(
+                f"{self.run.path} has chosen no snapshot yet: go on with acclimate run --resume {self.run.path}"
+            )
+        return int(json.loads(path.read_text())["chosen"])
+
+    def select_snapshot(self) -> None:
+        """Choose the snapshot that adapts by the settings' label-free rule, if that is not done yet."""
+        from acclimate.selection import select
+
+        if not (self.run.path / "selection.json").exists():
+            select(self, self.config.select)
 
     def method(self, snapshot: int | None = None) -> Method:
         """Return the trained method, from a snapshot's step or the chosen one.
@@ -260,7 +277,7 @@ class Adaptation:
         return method.eval()
 
     def translator(self, snapshot: int | None = None) -> Translator:
-        """Return the trained translator, from a snapshot's step or the chosen one.
+        """Return the trained translator: a snapshot's, given its step, or what the settings say.
 
         Raises
         ------
@@ -269,7 +286,12 @@ class Adaptation:
         """
         if not self.method_class.translates:
             raise RunError(f"{self.run.path}: the method {self.method_class.name} does not translate images")
-        return Translator(self.method(snapshot), self.engine)
+        if snapshot is None:
+            up_to_chosen = [step for step in self.run.snapshots() if step <= self.chosen_snapshot]
+            steps = up_to_chosen[-getattr(self.config, "translators", 1) :]
+        else:
+            steps = [snapshot]
+        return Translator([self.method(step) for step in steps], self.engine)
 
     def translated_source(self) -> tuple[LabelledImages | TranslatedImages, LabelledImages]:
         """Return the source's training and validation images in the target's style.

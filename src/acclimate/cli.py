@@ -61,6 +61,7 @@ def build_app(tokens: Sequence[str]) -> App:
     app.command(translate)
     app.command(predict)
     app.command(evaluate)
+    app.command(select)
     app.command(table)
     data = App(name="data", help="List, fetch and look at domains.")
     data.command(data_list, name="list")
@@ -215,7 +216,7 @@ def _translation_costs(result: Mapping[str, Any]) -> str:
     return f"translation  {config['adapt']}: {seconds:.1f} s, {size:,.1f} MB on disk ({other})"
 
 
-def evaluate(run: Path, domain: str | None = None, /, *, snapshots: bool = False, device: str | None = None) -> None:
+def evaluate(run: Path, domain: str | None = None, /, *, device: str | None = None) -> None:
     """Measure a run's classifiers on the target's test images, or on another labelled domain or folder.
 
     Parameters
@@ -224,18 +225,45 @@ def evaluate(run: Path, domain: str | None = None, /, *, snapshots: bool = False
         The run directory.
     domain
         A domain or folder with the same classes; by default the run's target.
-    snapshots
-        Measure every snapshot of the translator instead: a study, for which target labels are read.
     device
         Where to compute; by default where the run was trained.
     """
     from acclimate.adaptation import Adaptation
     from acclimate.results import measure
-    from acclimate.study import study_snapshots
 
-    adaptation = Adaptation(run, device)
-    measured = study_snapshots(adaptation) if snapshots else measure(adaptation, domain)
-    print(json.dumps(measured, indent=1))
+    print(json.dumps(measure(Adaptation(run, device), domain), indent=1))
+
+
+def select(runs: list[Path], /, *, study: bool = False, out: Path | None = None, device: str | None = None) -> None:
+    """Score a run's snapshots without labels, and show which one each rule would choose.
+
+    What a run has chosen stays as it is: choose at its start, by --select RULE.
+
+    Parameters
+    ----------
+    runs
+        Run directories.
+    study
+        Measure every snapshot on target labels too, and how well each rule does over all the runs.
+    out
+        A JSON file for the study over all the runs.
+    device
+        Where to compute; by default where the run was trained.
+    """
+    from acclimate.adaptation import Adaptation
+    from acclimate.selection import choice_table, study_runs
+    from acclimate.state import write_json
+
+    adaptations = [Adaptation(run, device) for run in runs]
+    if not study:
+        if out is not None:
+            raise AcclimateError("--out is for the result of --study")
+        print("\n\n".join(choice_table(adaptation) for adaptation in adaptations))
+        return
+    text, result = study_runs(adaptations)
+    if out is not None:
+        write_json(out, result)
+    print(text)
 
 
 def translate(

@@ -51,7 +51,7 @@ def build_result(adaptation: Adaptation) -> dict[str, Any]:
         "ensemble_accuracy": ensemble,
         "baselines": {"source_only": measured["source-only"], "target_only": measured["target-only"]},
         "selection": {
-            "rule": "last",
+            "rule": adaptation.config.select,
             "checkpoint": adaptation.chosen_snapshot if adaptation.method_class.adapts else 0,
             "target_labels_used": False,
         },
@@ -91,15 +91,18 @@ def _costs(adaptation: Adaptation) -> dict[str, Any]:
     written = [load_tree(path) for path in (adaptation.run.path / "translated").glob("*.safetensors")]
     models = {path.stem: load_tree(path) for path in (adaptation.run.path / "models").glob("*.safetensors")}
     kinds = {kind: sum(model["seconds"] for name, model in models.items() if name.startswith(kind)) for kind in KINDS}
+    chosen = adaptation.run.path / "selection.json"
+    selection = json.loads(chosen.read_text())["seconds"] if chosen.exists() else 0.0
     translator, once = sum(phases.values()), sum(file["seconds"] for file in written)
     on_the_fly = [model["translation"] for model in models.values()]
     seconds = {
         "translator": translator,
+        "selection": selection,
         "translation": once + sum(cost["seconds"] for cost in on_the_fly),
         "classifier": kinds[adaptation.own_kind],
         "source_only": kinds["source-only"],
         "target_only": kinds["target-only"],
-        "total": translator + once + sum(kinds.values()),
+        "total": translator + selection + once + sum(kinds.values()),
     }
     return {
         "seconds": {name: round(value, 1) for name, value in seconds.items()},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -17,28 +18,29 @@ BATCH = 256
 
 
 class Translator:
-    """A trained translator, from a run's snapshot: uint8 images in, uint8 images out.
+    """A trained translator, from a run's snapshots: uint8 images in, uint8 images out.
 
     Parameters
     ----------
-    method
-        A method that translates, with its weights.
+    methods
+        A method that translates, with its weights; of several, each batch draws one.
     engine
-        Where it computes.
+        Where they compute.
     """
 
-    def __init__(self, method: Method, engine: Engine) -> None:
-        self.method, self.engine = method, engine
+    def __init__(self, methods: Sequence[Method], engine: Engine) -> None:
+        self.methods, self.engine = tuple(methods), engine
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Translate one batch, uint8 ``[N, C, H, W]``, on the engine's device; the result has the same shape and type.
 
         It is rounded to uint8 also on the fly, so that both ways give the classifier the same images.
         """
-        return to_uint8(self.method.translate(to_float(pixels.to(self.engine.device))))
+        drawn = int(torch.randint(len(self.methods), ())) if len(self.methods) > 1 else 0
+        return to_uint8(self.methods[drawn].translate(to_float(pixels.to(self.engine.device))))
 
     def all(self, pixels: Tensor, seed: int, *, description: str = "translating") -> Tensor:
-        """Translate a whole set, uint8 ``[N, C, H, W]``, to the CPU; ``seed`` drives dropout where it is alive."""
+        """Translate a whole set, uint8 ``[N, C, H, W]``, to the CPU; ``seed`` drives whatever is drawn."""
         translated = torch.empty_like(pixels, memory_format=torch.contiguous_format)
         with torch.random.fork_rng(), progress(description, len(pixels), unit="images") as bar:
             torch.manual_seed(seed)

@@ -10,6 +10,19 @@ from acclimate.errors import AcclimateError, did_you_mean
 
 Fit = Literal["stretch", "crop", "pad"]
 Precision = Literal["auto", "float32", "bfloat16"]
+SelectionRule = Literal[
+    "last",
+    "kid",
+    "fid",
+    "source-cycle",
+    "target-cycle",
+    "entropy",
+    "information",
+    "density",
+    "class-balance",
+    "discriminator-band",
+    "consensus",
+]
 ClassifierName = Literal["gta", "dann", "lenet"]
 
 
@@ -35,6 +48,9 @@ class Config:
         What convolutions are computed in; auto takes bfloat16 where the hardware has it.
     checkpoint_every
         Steps between the full states that a crashed run resumes from; only the last two are kept.
+    select
+        The label-free rule that chooses the snapshot that adapts: last, or a score (acclimate select shows them) over
+        the snapshots of the second half.
     classifier
         The classifier's network: gta (the paper's, after GenToAdapt), dann or lenet.
     classifier_images
@@ -63,6 +79,7 @@ class Config:
     strict: bool = False
     precision: Precision = "auto"
     checkpoint_every: int = 500
+    select: SelectionRule = "last"
     classifier: ClassifierName = "gta"
     classifier_images: int = 0
     classifier_epochs: int = 30

@@ -57,6 +57,9 @@ class CycleGANConfig(Config):
     translation_noise
         Standard deviation of Gaussian noise on images about to be translated for the classifier, in units of [-1, 1]:
         the generator reads it as texture, so that translated images vary as the target's do; 0 for none.
+    translators
+        Snapshots that translate by turns, a batch each: the chosen one and those before it. Their faults differ, so
+        that the classifier cannot rely on them.
     snapshots
         Snapshots of the generators over the training, evenly spaced.
     """
@@ -80,6 +83,7 @@ class CycleGANConfig(Config):
     dropout: float = 0.5
     dropout_mode: DropoutMode = "alive"
     translation_noise: float = 0.0
+    translators: int = 1
     snapshots: int = 50
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -118,7 +122,7 @@ class CycleGANConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("epochs", "batch_size", "width", "discriminator_width", "snapshots"):
+        for name in ("epochs", "batch_size", "width", "discriminator_width", "translators", "snapshots"):
             self._check(name, getattr(self, name) >= 1, "at least 1")
         for name in ("steps", "images", "pool", "translation_noise", "cycle_weight", "identity_weight"):
             self._check(name, getattr(self, name) >= 0, "0 or more")

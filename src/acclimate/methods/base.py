@@ -63,6 +63,8 @@ class Method(nn.Module):
     translates
         Whether :meth:`translate` redraws source images in the target's style. Unless the method classifies too, the
         classifier is then trained on these.
+    translates_back
+        Whether :meth:`translate_back` redraws target images in the source's style.
     classifies
         Whether the method is itself a classifier of target images, by :meth:`forward`.
     adapts
@@ -71,6 +73,7 @@ class Method(nn.Module):
 
     name: ClassVar[str]
     translates: ClassVar[bool] = False
+    translates_back: ClassVar[bool] = False
     classifies: ClassVar[bool] = False
     adapts: ClassVar[bool] = False
 
@@ -96,6 +99,10 @@ class Method(nn.Module):
     def translate(self, images: Tensor) -> Tensor:
         """Redraw source images, float ``[N, C, H, W]`` in [-1, 1], in the target's style."""
         raise TypeError(f"{self.name} does not translate images")
+
+    def translate_back(self, images: Tensor) -> Tensor:
+        """Redraw target images, float ``[N, C, H, W]`` in [-1, 1], in the source's style."""
+        raise TypeError(f"{self.name} does not translate images back")
 
     def forward(self, images: Tensor) -> Tensor:
         """Classify target images, float ``[N, C, H, W]`` in [-1, 1]; return logits ``[N, classes]``."""

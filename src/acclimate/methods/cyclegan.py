@@ -32,6 +32,7 @@ class CycleGAN(Method):
     """
 
     translates = True
+    translates_back = True
 
     def __init__(self, config: CycleGANConfig, task: Task, engine: Engine) -> None:
         super().__init__(config, task, engine)
@@ -135,12 +136,18 @@ class CycleGAN(Method):
         self.F.load_state_dict(weights["F"])
 
     def translate(self, images: Tensor) -> Tensor:
-        self.G.eval()
         if self.config.translation_noise:
             images = images + self.config.translation_noise * torch.randn_like(images)
+        return self._redraw(self.G, images)
+
+    def translate_back(self, images: Tensor) -> Tensor:
+        return self._redraw(self.F, images)
+
+    def _redraw(self, generator: UNet, images: Tensor) -> Tensor:
+        generator.eval()
         with torch.no_grad(), self.engine.autocast():
-            translated: Tensor = self.G(images)
-        return translated.float()
+            redrawn: Tensor = generator(images)
+        return redrawn.float()
 
 
 class ImagePool:
