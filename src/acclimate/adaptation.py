@@ -299,21 +299,34 @@ class Adaptation:
         Offline, both are written to the run once. On the fly only the validation images are translated beforehand, in
         memory, as a validation set has to stay the same from epoch to epoch.
         """
-        offline = getattr(self.config, "adapt", "offline") == "offline"
         train = self.data.source_train.first(self.config.classifier_images or None)
-        val = self._translated("val", self.data.source_val, keep=offline)
-        if not offline:
-            return TranslatedImages(train, self.translator()), val
-        return self._translated("train", train, keep=True), val
+        if self._offline:
+            return self._translated("train", train), self.validation("adapted")
+        return TranslatedImages(train, self.translator()), self.validation("adapted")
 
-    def _translated(self, split: str, images: LabelledImages, *, keep: bool) -> LabelledImages:
+    def validation(self, kind: str) -> LabelledImages:
+        """Return the labelled images that a kind of classifier is validated on while it trains.
+
+        Translated source for the adapted one, unless the method classifies by itself; source for source-only.
+        """
+        if kind == "target-only":
+            return self.target.labelled("val")
+        if kind == "adapted" and not self.method_class.classifies:
+            return self._translated("val", self.data.source_val)
+        return self.data.source_val
+
+    @property
+    def _offline(self) -> bool:
+        return getattr(self.config, "adapt", "offline") == "offline"
+
+    def _translated(self, split: str, images: LabelledImages) -> LabelledImages:
         path = self.run.path / "translated" / f"{split}.safetensors"
-        if keep and path.exists():
+        if self._offline and path.exists():
             return LabelledImages(load_tree(path)["pixels"], images.labels)
         start = time.monotonic()
         seed = seed_for(self.config.seed, "translation", split)
         pixels = self.translator().all(images.pixels, seed, description=f"translating {split}")
-        if keep:
+        if self._offline:
             save_tree(path, {"pixels": pixels, "seconds": time.monotonic() - start})
         return LabelledImages(pixels, images.labels)
 
@@ -349,8 +362,8 @@ class Adaptation:
         if kind == "adapted":
             return self.translated_source()
         if kind == "source-only":
-            return self.data.source_train, self.data.source_val
-        return self.target.labelled("train"), self.target.labelled("val")
+            return self.data.source_train, self.validation(kind)
+        return self.target.labelled("train"), self.validation(kind)
 
     def classifier(self, kind: str | None = None) -> Classifier:
         """Return the run's trained classifier: the adapted one, or that of another kind.

@@ -178,6 +178,7 @@ def summary_table(adaptation: Adaptation) -> str:
     ]
     if result["accuracy"] is None:
         lines.append("  the target has no labels: accuracy unknown")
+        lines.append(f"  {_forecast_line(result)}")
     else:
         lines.append(
             f"  accuracy on {result['protocol']['splits']['target'][2]:,} target test images, %"
@@ -193,12 +194,18 @@ def summary_table(adaptation: Adaptation) -> str:
                 gain = 100 * (row["mean"] - bars["source_only"]["mean"]) if name != "source-only" else None
                 note = f"   {gain:+5.1f}" if gain is not None else ""
                 lines.append(f"    {name:<12} {100 * row['mean']:5.1f} +- {100 * row['std']:.1f}{note}")
+        lines.append(f"  {_forecast_line(result)}")
     if adaptation.method_class.translates:
         lines.append(f"  {_translation_costs(result)}")
         lines.append(f"  pictures     {path / 'figures'}")
     lines.append(f"  took         {seconds['total'] / 60:.1f} minutes of training")
     lines.append(f"  result       {path / 'result.json'}")
     return "\n".join(lines)
+
+
+def _forecast_line(result: Mapping[str, Any]) -> str:
+    low, mean, high = (100 * result["forecast"][name] for name in ("low", "mean", "high"))
+    return f"forecast     {mean:.0f} % ({low:.0f} to {high:.0f}), made without target labels"
 
 
 def _translation_costs(result: Mapping[str, Any]) -> str:

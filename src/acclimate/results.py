@@ -18,6 +18,7 @@ import torch
 from acclimate._version import __version__
 from acclimate.domains import check_pair, open_domain
 from acclimate.errors import DataError
+from acclimate.forecast import forecast_accuracy
 from acclimate.state import load_tree
 from acclimate.training import Engine
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from acclimate.adaptation import Adaptation
 
 SCHEMA = 1
+FORECAST_SAMPLE = 2_000
+"""Images a domain that the target accuracy is forecast from."""
 KINDS = ("source-only", "adapted", "target-only")
 """The classifiers that a run trains."""
 
@@ -49,6 +52,7 @@ def build_result(adaptation: Adaptation) -> dict[str, Any]:
         "seed": adaptation.config.seed,
         "accuracy": measured[own],
         "ensemble_accuracy": ensemble,
+        "forecast": _forecast(adaptation),
         "baselines": {"source_only": measured["source-only"], "target_only": measured["target-only"]},
         "selection": {
             "rule": adaptation.config.select,
@@ -65,6 +69,14 @@ def build_result(adaptation: Adaptation) -> dict[str, Any]:
         **_costs(adaptation),
         **environment(adaptation.engine),
     }
+
+
+def _forecast(adaptation: Adaptation) -> dict[str, Any]:
+    """Forecast the accuracy on the target from its training images, whose labels stay unread."""
+    classifier, val = adaptation.classifier(), adaptation.validation(adaptation.own_kind).first(FORECAST_SAMPLE)
+    target = adaptation.data.target_train.first(FORECAST_SAMPLE)
+    on_val, on_target = (classifier.each_probabilities(images.pixels) for images in (val, target))
+    return forecast_accuracy(on_val, val.labels, on_target)
 
 
 def measure(adaptation: Adaptation, domain: str | Path | None = None) -> dict[str, Any]:
