@@ -336,22 +336,35 @@ def predict(
             print(json.dumps({"file": str(file), "class": name, "probability": round(probability, 6)}))
 
 
-def table(results: list[Path], /, *, into: Path | None = None) -> None:
-    """Print a Markdown table of results.
+def table(
+    results: list[Path],
+    /,
+    *,
+    layout: Literal["list", "matrix"] = "list",
+    format: Literal["markdown", "csv", "latex"] = "markdown",  # noqa: A002
+    into: Path | None = None,
+) -> None:
+    """Print a table of results.
 
     Parameters
     ----------
     results
         Result files, or folders with such files or runs in any nesting.
+    layout
+        list has a row a pair, method and preset, with costs; matrix has methods by pairs.
+    format
+        markdown, csv or latex (booktabs).
     into
         A Markdown file whose part between <!-- results --> and <!-- /results --> becomes the table.
     """
-    from acclimate.tables import markdown, read_results
+    from acclimate.tables import list_table, matrix_table, read_results
 
-    text = markdown(read_results(results))
+    text = (matrix_table if layout == "matrix" else list_table)(read_results(results), format)
     if into is None:
         print(text)
         return
+    if format != "markdown":
+        raise AcclimateError("--into takes a Markdown table")
     begin, end = "<!-- results -->", "<!-- /results -->"
     document = into.read_text()
     if begin not in document or end not in document:
