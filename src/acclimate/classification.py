@@ -113,7 +113,8 @@ class ClassifierTraining:
 
     def end_epoch(self) -> tuple[dict[str, float], bool]:
         """Validate, lower the learning rate on a plateau, say whether to stop."""
-        logits = predict_logits(self.classifier, self.val.pixels, self.engine)
+        with self.engine.autocast():
+            logits = predict_logits(self.classifier, self.val.pixels, self.engine)
         labels = self.val.labels.to(logits.device)
         loss = F.cross_entropy(logits, labels).item()
         accuracy = (logits.argmax(1) == labels).float().mean().item()
@@ -165,7 +166,10 @@ class PlateauStopping:
 
 @torch.no_grad()
 def predict_logits(classifier: nn.Module, pixels: Tensor, engine: Engine) -> Tensor:
-    """Return logits float32 ``[N, classes]`` on the CPU for uint8 images ``[N, C, H, W]``, computed in float32."""
+    """Return logits float32 ``[N, classes]`` on the CPU for uint8 images ``[N, C, H, W]``.
+
+    They are computed in float32 unless the caller is under autocast.
+    """
     classifier.eval()
-    chunks = [classifier(to_float(chunk.to(engine.device))).cpu() for chunk in pixels.split(EVALUATION_BATCH)]
+    chunks = [classifier(to_float(chunk.to(engine.device))).float().cpu() for chunk in pixels.split(EVALUATION_BATCH)]
     return torch.cat(chunks)

@@ -94,6 +94,7 @@ class CycleGANConfig(Config):
             "width": 16,
             "lr": 4e-4,
             "lr_decay": "linear",
+            "discriminator_ceiling": 0.9,
             "ema": 0.995,
             "snapshots": 20,
             "repeats": 3,
