@@ -32,6 +32,7 @@ TINY: dict[str, Any] = {
     "adapt": "offline",
     "translation_noise": 0.0,
     "classifier_batch_size": 256,
+    "share_bars": False,
 }
 """Settings that run the whole pipeline in seconds."""
 

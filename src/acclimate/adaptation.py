@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from acclimate.bars import bar_path
 from acclimate.classification import ClassifierTraining
 from acclimate.config import CONFIGS, Config
 from acclimate.domains import DOMAINS, DataOptions, Domain, Images, LabelledImages, check_pair, open_domain
@@ -335,16 +336,23 @@ class Adaptation:
         missing = [name for name in self._names(kind) if not self.run.model(name).exists()]
         if not missing:
             return
-        train_set, val = self._classifier_data(kind)
         for name in missing:
-            training = ClassifierTraining(name, train_set, val, self.config, self.task, self.engine, self.config.seed)
-            seconds = self._train(training.phase)
-            cost = (
-                training.train.cost if isinstance(training.train, TranslatedImages) else {"seconds": 0.0, "images": 0}
-            )
-            weights = training.classifier.state_dict()
-            save_tree(self.run.model(name), {"weights": weights, "seconds": seconds, "translation": cost})
+            shared = bar_path(self, kind, name) if self.config.share_bars and kind != "adapted" else None
+            if shared is not None and shared.exists():
+                save_tree(self.run.model(name), load_tree(shared) | {"reused": True})
+                continue
+            model = self._train_classifier(kind, name)
+            save_tree(self.run.model(name), model)
+            if shared is not None:
+                save_tree(shared, model)
             self.run.drop_checkpoints(name)
+
+    def _train_classifier(self, kind: str, name: str) -> dict[str, Any]:
+        train_set, val = self._classifier_data(kind)
+        training = ClassifierTraining(name, train_set, val, self.config, self.task, self.engine, self.config.seed)
+        seconds = self._train(training.phase)
+        cost = training.train.cost if isinstance(training.train, TranslatedImages) else {"seconds": 0.0, "images": 0}
+        return {"weights": training.classifier.state_dict(), "seconds": seconds, "translation": cost, "reused": False}
 
     def trained_kinds(self) -> list[str]:
         """Return the kinds of classifiers that are trained."""

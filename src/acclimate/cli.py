@@ -63,6 +63,7 @@ def build_app(tokens: Sequence[str]) -> App:
     app.command(evaluate)
     app.command(select)
     app.command(table)
+    app.command(bench)
     data = App(name="data", help="List, fetch and look at domains.")
     data.command(data_list, name="list")
     data.command(data_prepare, name="prepare")
@@ -371,6 +372,84 @@ def table(
         raise AcclimateError(f"{into} has no place for the table: {begin} and {end}")
     before, after = document.split(begin)[0], document.split(end)[1]
     into.write_text(f"{before}{begin}\n{text}\n{end}{after}")
+
+
+def bench(
+    *,
+    pairs: str,
+    methods: str = "all",
+    seeds: int = 3,
+    preset: str = "fast",
+    out: Path = Path("runs/bench"),
+    set: list[str] | None = None,  # noqa: A002
+    data_root: Path | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+    estimate: bool = True,
+    slurm: int | None = None,
+) -> None:
+    """Run methods x pairs x seeds, and print the table with the published numbers beside ours.
+
+    The same command goes on where it was stopped. Started several times, the processes share the cells out.
+
+    Parameters
+    ----------
+    pairs
+        SOURCE:TARGET, several with commas between.
+    methods
+        Names with commas between, or all.
+    seeds
+        How many, from 0.
+    preset
+        Of every method: fast or paper.
+    out
+        The folder of all runs.
+    set
+        NAME=VALUE: a setting to change, for each method that has it.
+    data_root
+        Where publishers' files lie or are downloaded to; by default $ACCLIMATE_DATA.
+    device
+        auto, cpu, cuda, cuda:1.
+    threads
+        CPU threads of each run.
+    estimate
+        Time a few steps of each method first, and say how long the whole will take.
+    slurm
+        Print a SLURM array script with so many tasks instead.
+    """
+    from acclimate.benchmark import Matrix, announce, parse_methods, parse_pairs, run_matrix, slurm_script
+    from acclimate.tables import matrix_table, read_results
+
+    settings = dict(_name_and_value(item) for item in set or [])
+    options = {"data-root": data_root and data_root.expanduser().resolve(), "device": device, "threads": threads}
+    matrix = Matrix(
+        parse_pairs(pairs),
+        parse_methods(methods),
+        seeds,
+        preset,
+        out,
+        settings,
+        {name: str(value) for name, value in options.items() if value is not None},
+    )
+    if slurm is not None:
+        again = ["--pairs", pairs, "--methods", methods, "--seeds", str(seeds), "--preset", preset, "--out", str(out)]
+        again += [word for item in set or [] for word in ("--set", item)]
+        again += [f"--{name}={value}" for name, value in matrix.options.items()]
+        print(slurm_script(matrix, [*again, "--no-estimate"], slurm))
+        return
+    if estimate:
+        announce(matrix)
+    failed = run_matrix(matrix)
+    print(matrix_table(read_results([out])))
+    for cell, error in failed.items():
+        print(f"- not there: {cell}: {error}")
+
+
+def _name_and_value(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not separator:
+        raise AcclimateError(f"--set takes NAME=VALUE, not {text!r}")
+    return name.replace("-", "_"), value
 
 
 def data_list(*, data_root: Path | None = None) -> None:

@@ -69,6 +69,9 @@ class Config:
         Trainings of each classifier; their spread is the "+-".
     target_only
         Train the upper bar too, on target labels (for comparison only; skipped where there are none).
+    share_bars
+        Take source-only and target-only classifiers from an earlier run with the same data and settings; the result
+        counts their seconds nevertheless.
     """
 
     seed: int = 0
@@ -89,6 +92,7 @@ class Config:
     classifier_plateau: int = 3
     repeats: int = 5
     target_only: bool = True
+    share_bars: bool = True
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {}, "fast": {}}
 
