@@ -14,7 +14,9 @@ import sys
 import time
 import types
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,6 +25,7 @@ from torch import Tensor
 
 import acclimate
 from acclimate import Adaptation, TranslatedImages, adapt
+from acclimate.config import Config
 from acclimate.errors import AcclimateError, DataError, RunError
 from acclimate.inference import predict_files, translate_files
 from acclimate.methods import METHODS
@@ -135,6 +138,27 @@ def test_a_rule_chooses_what_translates(tmp_path: Path) -> None:
         "target_labels_used": False,
     }
     assert run.run.result["seconds"]["selection"] > 0
+
+
+def test_runs_share_the_bars_that_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCLIMATE_CACHE", str(tmp_path / "cache"))
+    settings = TINY | {"repeats": 1, "share_bars": True}
+
+    def source_only(name: str, **changes: object) -> dict[str, Any]:
+        adapt("digits", "digits-m", method="source-only", out=tmp_path / name, **settings_of(Config) | changes)
+        return load_tree(tmp_path / name / "models" / "source-only-0.safetensors")
+
+    def settings_of(config: type[Config]) -> dict[str, Any]:
+        return {item.name: settings[item.name] for item in fields(config) if item.name in settings}
+
+    first = source_only("first")
+    again = adapt("digits", "digits-m", out=tmp_path / "again", **settings)
+    bar = load_tree(again.run.model("source-only-0"))
+    assert (first["reused"], bar["reused"]) == (False, True)
+    assert all(torch.equal(first["weights"][name], bar["weights"][name]) for name in first["weights"])
+    assert again.run.result["seconds"]["source_only"] > 0
+    assert not source_only("another", seed=1)["reused"]
+    assert not source_only("longer", classifier_epochs=3)["reused"]
 
 
 def test_a_finished_run_does_nothing_again(finished: Adaptation) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from acclimate.config.base import Config
+from acclimate.config.base import FAST, Config
 
 DropoutMode = Literal["alive", "fixed", "off"]
 
@@ -90,6 +90,7 @@ class CycleGANConfig(Config):
         "paper": {},
         "notebook": {"images": 4096, "snapshots": 100},
         "fast": {
+            **FAST,
             "steps": 4500,
             "width": 16,
             "lr": 4e-4,
@@ -97,10 +98,6 @@ class CycleGANConfig(Config):
             "discriminator_ceiling": 0.9,
             "ema": 0.995,
             "snapshots": 20,
-            "repeats": 3,
-            "classifier_images": 20_000,
-            "classifier_epochs": 6,
-            "classifier_lr": 2e-3,
         },
         "demo": {
             "adapt": "on-the-fly",
