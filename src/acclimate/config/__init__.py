@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from acclimate.config.base import ClassifierName, Config, Fit, Precision
+from acclimate.config.base import ClassifierName, Config, Fit, MethodConfig, Precision
 from acclimate.config.cyclegan import CycleGANConfig, DropoutMode
 
-__all__ = ["CONFIGS", "ClassifierName", "Config", "CycleGANConfig", "DropoutMode", "Fit", "Precision"]
+__all__ = ["CONFIGS", "ClassifierName", "Config", "CycleGANConfig", "DropoutMode", "Fit", "MethodConfig", "Precision"]
 
 CONFIGS: dict[str, type[Config]] = {
     "cyclegan": CycleGANConfig,

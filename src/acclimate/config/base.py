@@ -111,3 +111,35 @@ class Config:
             if key not in known:
                 raise AcclimateError(f"no setting {key!r}.{did_you_mean(key, known)}")
         return cls(**{**cls.presets[name], **changes})
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodConfig(Config):
+    """Settings that methods with networks of their own share.
+
+    Parameters
+    ----------
+    epochs
+        Epochs of the method; one is a pass over the larger of the two training sets.
+    steps
+        Steps of the method instead of epochs; 0 for epochs.
+    batch_size
+        Images a domain in a step of the method.
+    lr
+        Learning rate of the method's networks.
+    snapshots
+        Snapshots of the method's weights over its last phase, evenly spaced.
+    """
+
+    epochs: int = 50
+    steps: int = 0
+    batch_size: int = 64
+    lr: float = 2e-4
+    snapshots: int = 10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("epochs", "batch_size", "snapshots"):
+            self._check(name, getattr(self, name) >= 1, "at least 1")
+        self._check("steps", self.steps >= 0, "0 or more")
+        self._check("lr", self.lr > 0, "above 0")

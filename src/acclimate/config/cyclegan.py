@@ -6,29 +6,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from acclimate.config.base import Config
+from acclimate.config.base import MethodConfig
 
 DropoutMode = Literal["alive", "fixed", "off"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class CycleGANConfig(Config):
+class CycleGANConfig(MethodConfig):
     """Settings of CycleGAN adaptation; the defaults are the paper's.
 
     Parameters
     ----------
     adapt
         offline writes the translated images once; on-the-fly translates each batch anew while the classifier trains.
-    epochs
-        Epochs of the translator; one is a pass over the larger of the two training sets.
-    steps
-        Steps of the translator instead of epochs; 0 for epochs.
     images
         Training images a domain that the translator sees, the first so many; 0 for all.
-    batch_size
-        Images a domain in a step of the translator.
-    lr
-        Adam's learning rate for generators and discriminators.
     beta1
         Adam's first decay rate.
     lr_decay
@@ -57,13 +49,10 @@ class CycleGANConfig(Config):
     translation_noise
         Standard deviation of Gaussian noise on images about to be translated for the classifier, in units of [-1, 1]:
         the generator reads it as texture, so that translated images vary as the target's do; 0 for none.
-    snapshots
-        Snapshots of the generators over the training, evenly spaced.
     """
 
     adapt: Literal["offline", "on-the-fly"] = "offline"
     epochs: int = 50
-    steps: int = 0
     images: int = 0
     batch_size: int = 32
     lr: float = 2e-4
@@ -118,12 +107,11 @@ class CycleGANConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("epochs", "batch_size", "width", "discriminator_width", "snapshots"):
+        for name in ("width", "discriminator_width"):
             self._check(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("steps", "images", "pool", "translation_noise", "cycle_weight", "identity_weight"):
+        for name in ("images", "pool", "translation_noise", "cycle_weight", "identity_weight"):
             self._check(name, getattr(self, name) >= 0, "0 or more")
-        for name in ("lr", "discriminator_weight"):
-            self._check(name, getattr(self, name) > 0, "above 0")
+        self._check("discriminator_weight", self.discriminator_weight > 0, "above 0")
         self._check("discriminator_ceiling", 0.5 < self.discriminator_ceiling <= 1, "above 0.5 and at most 1")
         for name in ("ema", "dropout", "beta1"):
             self._check(name, 0 <= getattr(self, name) < 1, "in [0, 1)")

@@ -6,13 +6,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
+import torch
 from torch import Tensor, nn
 
-from acclimate.config import ClassifierName, Config
+from acclimate.config import ClassifierName, Config, MethodConfig
 from acclimate.domains.base import Images, LabelledImages
 from acclimate.errors import AcclimateError, did_you_mean
+from acclimate.images import to_float
 from acclimate.networks import ImageClassifier, build_classifier
-from acclimate.training import Engine, Phase
+from acclimate.training import Batches, Engine, Phase, Stateful, seed_for
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,47 @@ class AdaptationData:
     target_train: Images
 
 
+class DomainBatches:
+    """Batches of both domains, drawn independently. The images rest on the device as uint8.
+
+    Parameters
+    ----------
+    source, target
+        The training images.
+    config
+        Images a batch, length of the training, seed.
+    device
+        Where the images rest.
+
+    Attributes
+    ----------
+    steps_per_epoch
+        Steps of a pass over the larger set.
+    steps
+        Steps of the whole training.
+
+    Raises
+    ------
+    AcclimateError
+        A domain has fewer images than a batch.
+    """
+
+    def __init__(self, source: LabelledImages, target: Images, config: MethodConfig, device: torch.device) -> None:
+        self._source, self._pixels = source.to(device), target.pixels.to(device)
+        self._of_source, self._of_target = (
+            Batches(len(images), config.batch_size, seed_for(config.seed, name), drop_last=True, what=name)
+            for images, name in ((source, "the source"), (target, "the target"))
+        )
+        self.steps_per_epoch = max(self._of_source.steps_per_epoch, self._of_target.steps_per_epoch)
+        self.steps = config.steps or config.epochs * self.steps_per_epoch
+
+    def __getitem__(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return a step's source images, their labels, and target images; images float ``[N, C, H, W]`` in [-1, 1]."""
+        device = self._pixels.device
+        pixels, labels = self._source.batch(self._of_source[step].to(device))
+        return to_float(pixels), labels, to_float(self._pixels[self._of_target[step].to(device)])
+
+
 class Method(nn.Module):
     """A way to adapt. Subclasses are registered by name and read next to their papers.
 
@@ -67,12 +110,18 @@ class Method(nn.Module):
         Whether the method is itself a classifier of target images, by :meth:`forward`.
     adapts
         Whether it does either; the two bars do neither.
+    kept
+        Attributes of the networks that translate or classify, which are what a snapshot holds; () for the whole method.
+    optimizers
+        By name; each is a part of the training's state.
     """
 
     name: ClassVar[str]
     translates: ClassVar[bool] = False
     classifies: ClassVar[bool] = False
     adapts: ClassVar[bool] = False
+    kept: ClassVar[tuple[str, ...]] = ()
+    optimizers: dict[str, torch.optim.Optimizer]
 
     def __init_subclass__(cls) -> None:
         cls.adapts = cls.translates or cls.classifies
@@ -87,11 +136,15 @@ class Method(nn.Module):
 
     def weights(self) -> dict[str, Any]:
         """Return what a snapshot holds: all that translates or classifies."""
-        return {"method": self.state_dict()}
+        return {name: network.state_dict() for name, network in self._kept_networks().items()}
 
     def load_weights(self, weights: Mapping[str, Any]) -> None:
         """Take back what :meth:`weights` returned."""
-        self.load_state_dict(weights["method"])
+        for name, network in self._kept_networks().items():
+            network.load_state_dict(weights[name])
+
+    def _kept_networks(self) -> dict[str, nn.Module]:
+        return {name: self.get_submodule(name) for name in self.kept} or {"method": self}
 
     def translate(self, images: Tensor) -> Tensor:
         """Redraw source images, float ``[N, C, H, W]`` in [-1, 1], in the target's style."""
@@ -100,6 +153,43 @@ class Method(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Classify target images, float ``[N, C, H, W]`` in [-1, 1]; return logits ``[N, classes]``."""
         raise TypeError(f"{self.name} does not classify images")
+
+    def _phase(
+        self,
+        name: str,
+        batches: DomainBatches,
+        step: Callable[[int], Mapping[str, Tensor]],
+        *,
+        steps: int = 0,
+        snapshots: int = 0,
+        state: Mapping[str, Stateful] | None = None,
+    ) -> Phase:
+        """Return a phase of ``steps``, all of ``batches`` for 0, that may change every network and optimizer.
+
+        ``state`` is what it changes besides these.
+        """
+        steps = steps or batches.steps
+        parts: dict[str, Stateful] = {"networks": self, **self.optimizers, **(state or {})}
+        every = max(1, steps // snapshots) if snapshots else 0
+        return Phase(name, steps, step, parts, batches.steps_per_epoch, None, self.weights, every)
+
+    def _update(self, optimizer: str, loss: Tensor) -> None:
+        """Take one step down the gradient of ``loss`` with one of the optimizers."""
+        self.optimizers[optimizer].zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizers[optimizer].step()
+
+    def _set_lr(self, lr: float, *optimizers: str) -> None:
+        """Set the learning rate of some optimizers, of all by default."""
+        for name in optimizers or self.optimizers:
+            for group in self.optimizers[name].param_groups:
+                group["lr"] = lr
+
+
+def adam(*networks: nn.Module, lr: float, beta1: float = 0.9, weight_decay: float = 0.0) -> torch.optim.Adam:
+    """Return Adam over all parameters of ``networks``, in one fused operation a step."""
+    parameters = [parameter for network in networks for parameter in network.parameters()]
+    return torch.optim.Adam(parameters, lr, (beta1, 0.999), weight_decay=weight_decay, fused=True)
 
 
 M = TypeVar("M", bound=Method)
