@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from acclimate.classification import ClassifierTraining
-from acclimate.config import CONFIGS, Config
+from acclimate.config import CONFIGS, Config, TranslationConfig
 from acclimate.domains import DOMAINS, DataOptions, Domain, Images, LabelledImages, check_pair, open_domain
 from acclimate.domains.base import default_data_root
 from acclimate.errors import DataError, RunError
@@ -169,7 +169,13 @@ class Adaptation:
             LabelledImages(train.pixels[part], train.labels[part]),
             LabelledImages(val.pixels[part], val.labels[part]),
             Images(target.pixels[1::2]) if halve else target,
+            self._paired,
         )
+
+    @property
+    def _paired(self) -> bool:
+        """Whether the training images show the same objects in the same order; a folder's order depends on its use."""
+        return self.content == "shared" and self.source.names("train") == self.target.names("train")
 
     def run_all(self) -> dict[str, Any]:
         """Do whatever is not done yet, and return the result, which is also written to ``result.json``."""
@@ -269,7 +275,8 @@ class Adaptation:
         """
         if not self.method_class.translates:
             raise RunError(f"{self.run.path}: the method {self.method_class.name} does not translate images")
-        return Translator(self.method(snapshot), self.engine)
+        noise = self.config.translation_noise if isinstance(self.config, TranslationConfig) else 0.0
+        return Translator(self.method(snapshot), self.engine, noise)
 
     def translated_source(self) -> tuple[LabelledImages | TranslatedImages, LabelledImages]:
         """Return the source's training and validation images in the target's style.
@@ -277,7 +284,7 @@ class Adaptation:
         Offline, both are written to the run once. On the fly only the validation images are translated beforehand, in
         memory, as a validation set has to stay the same from epoch to epoch.
         """
-        offline = getattr(self.config, "adapt", "offline") == "offline"
+        offline = not (isinstance(self.config, TranslationConfig) and self.config.adapt == "on-the-fly")
         train = self.data.source_train.first(self.config.classifier_images or None)
         val = self._translated("val", self.data.source_val, keep=offline)
         if not offline:

@@ -16,6 +16,25 @@ def lsgan_discriminator(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
     return (real_scores.float() - 1.0).square().mean() + fake_scores.float().square().mean()
 
 
+def gan_generator(fake_logits: Tensor) -> Tensor:
+    """-E[log sigmoid(D(G(x)))]: the generator's loss that does not saturate (Goodfellow et al., arXiv:1406.2661)."""
+    return F.softplus(-fake_logits.float()).mean()
+
+
+def gan_discriminator(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """-E[log sigmoid(D(y))] - E[log(1 - sigmoid(D(G(x))))]: what the discriminator minimises."""
+    return F.softplus(-real_logits.float()).mean() + F.softplus(fake_logits.float()).mean()
+
+
+def total_variation(images: Tensor) -> Tensor:
+    """Mean length of the pixel gradient of images ``[N, C, H, W]`` (Taigman et al., arXiv:1611.02200, L_TV)."""
+    images = images.float()
+    down = (images[..., 1:, :-1] - images[..., :-1, :-1]).square()
+    right = (images[..., :-1, 1:] - images[..., :-1, :-1]).square()
+    # the root has no gradient at 0, where plain areas are
+    return (down + right + 1e-8).sqrt().mean()
+
+
 def reconstruction(images: Tensor, reference: Tensor) -> Tensor:
     """E[|F(G(x)) - x|] or E[|G(y) - y|]: the cycle and the identity term, a mean over pixels as in the author's MAE."""
     return F.l1_loss(images.float(), reference.float())

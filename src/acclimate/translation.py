@@ -25,17 +25,22 @@ class Translator:
         A method that translates, with its weights.
     engine
         Where it computes.
+    noise
+        Standard deviation of Gaussian noise on the images before, in units of [-1, 1]; 0 for none.
     """
 
-    def __init__(self, method: Method, engine: Engine) -> None:
-        self.method, self.engine = method, engine
+    def __init__(self, method: Method, engine: Engine, noise: float = 0.0) -> None:
+        self.method, self.engine, self.noise = method, engine, noise
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Translate one batch, uint8 ``[N, C, H, W]``, on the engine's device; the result has the same shape and type.
 
         It is rounded to uint8 also on the fly, so that both ways give the classifier the same images.
         """
-        return to_uint8(self.method.translate(to_float(pixels.to(self.engine.device))))
+        images = to_float(pixels.to(self.engine.device))
+        if self.noise:
+            images = images + self.noise * torch.randn_like(images)
+        return to_uint8(self.method.translate(images))
 
     def all(self, pixels: Tensor, seed: int, *, description: str = "translating") -> Tensor:
         """Translate a whole set, uint8 ``[N, C, H, W]``, to the CPU; ``seed`` drives dropout where it is alive."""

@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 from acclimate.config.base import ClassifierName, Config, Fit, MethodConfig, Precision
-from acclimate.config.cyclegan import CycleGANConfig, DropoutMode
+from acclimate.config.cyclegan import CycleGANConfig
+from acclimate.config.pixelda import PixelDAConfig
+from acclimate.config.translation import DropoutMode, TranslationConfig, UNetConfig
 
-__all__ = ["CONFIGS", "ClassifierName", "Config", "CycleGANConfig", "DropoutMode", "Fit", "MethodConfig", "Precision"]
+__all__ = [
+    "CONFIGS",
+    "ClassifierName",
+    "Config",
+    "CycleGANConfig",
+    "DropoutMode",
+    "Fit",
+    "MethodConfig",
+    "PixelDAConfig",
+    "Precision",
+    "TranslationConfig",
+    "UNetConfig",
+]
 
 CONFIGS: dict[str, type[Config]] = {
     "cyclegan": CycleGANConfig,
+    "pixelda": PixelDAConfig,
     "source-only": Config,
     "target-only": Config,
 }

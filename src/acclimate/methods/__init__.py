@@ -5,12 +5,14 @@ from __future__ import annotations
 from acclimate.methods.bars import SourceOnly, TargetOnly
 from acclimate.methods.base import METHODS, AdaptationData, Method, Task, find_method
 from acclimate.methods.cyclegan import CycleGAN
+from acclimate.methods.pixelda import PixelDA
 
 __all__ = [
     "METHODS",
     "AdaptationData",
     "CycleGAN",
     "Method",
+    "PixelDA",
     "SourceOnly",
     "TargetOnly",
     "Task",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
@@ -48,11 +49,14 @@ class AdaptationData:
         Labelled source images.
     target_train
         Target images alone.
+    paired
+        Whether ``source_train[i]`` and ``target_train[i]`` show the same object, for every i.
     """
 
     source_train: LabelledImages
     source_val: LabelledImages
     target_train: Images
+    paired: bool = False
 
 
 class DomainBatches:
@@ -173,11 +177,21 @@ class Method(nn.Module):
         every = max(1, steps // snapshots) if snapshots else 0
         return Phase(name, steps, step, parts, batches.steps_per_epoch, None, self.weights, every)
 
-    def _update(self, optimizer: str, loss: Tensor) -> None:
-        """Take one step down the gradient of ``loss`` with one of the optimizers."""
+    def _update(self, optimizer: str, loss: Tensor, clip: float = math.inf) -> None:
+        """Take one step down the gradient of ``loss``, of norm ``clip`` at most, with one of the optimizers."""
         self.optimizers[optimizer].zero_grad(set_to_none=True)
         loss.backward()
+        if clip < math.inf:
+            parameters = [one for group in self.optimizers[optimizer].param_groups for one in group["params"]]
+            torch.nn.utils.clip_grad_norm_(parameters, clip)
         self.optimizers[optimizer].step()
+
+    def _redraw(self, generator: nn.Module, *inputs: Tensor) -> Tensor:
+        """Run a trained generator, without gradients; return float32."""
+        generator.eval()
+        with torch.no_grad(), self.engine.autocast():
+            images: Tensor = generator(*inputs)
+        return images.float()
 
     def _set_lr(self, lr: float, *optimizers: str) -> None:
         """Set the learning rate of some optimizers, of all by default."""

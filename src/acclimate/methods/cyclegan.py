@@ -113,12 +113,7 @@ class CycleGAN(Method):
         self.F.load_state_dict(weights["F"])
 
     def translate(self, images: Tensor) -> Tensor:
-        self.G.eval()
-        if self.config.translation_noise:
-            images = images + self.config.translation_noise * torch.randn_like(images)
-        with torch.no_grad(), self.engine.autocast():
-            translated: Tensor = self.G(images)
-        return translated.float()
+        return self._redraw(self.G, images)
 
 
 class ImagePool:

@@ -5,14 +5,23 @@ from __future__ import annotations
 from torch import nn
 
 from acclimate.networks.classifiers import CLASSIFIERS, GTAClassifier, ImageClassifier, build_classifier
+from acclimate.networks.discriminators import NoisyDiscriminator, PooledDiscriminator
+from acclimate.networks.dtn import DTNDiscriminator, DTNEncoder, DTNGenerator
 from acclimate.networks.patchgan import PatchGAN
+from acclimate.networks.residual import ResidualGenerator
 from acclimate.networks.unet import UNet
 
 __all__ = [
     "CLASSIFIERS",
+    "DTNDiscriminator",
+    "DTNEncoder",
+    "DTNGenerator",
     "GTAClassifier",
     "ImageClassifier",
+    "NoisyDiscriminator",
     "PatchGAN",
+    "PooledDiscriminator",
+    "ResidualGenerator",
     "UNet",
     "build_classifier",
     "init_glorot",

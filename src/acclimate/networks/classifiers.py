@@ -22,7 +22,9 @@ class ImageClassifier(nn.Module):
 
     feature_size: int
 
-    def __init__(self, features: nn.Module, head: Callable[[int], nn.Module], channels: int, image_size: int) -> None:
+    def __init__(
+        self, features: nn.Sequential, head: Callable[[int], nn.Module], channels: int, image_size: int
+    ) -> None:
         super().__init__()
         self.features = features
         with torch.no_grad():
