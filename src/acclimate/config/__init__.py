@@ -5,6 +5,7 @@ from __future__ import annotations
 from acclimate.config.base import ClassifierName, Config, Fit, MethodConfig, Precision
 from acclimate.config.cyclegan import CycleGANConfig
 from acclimate.config.pixelda import PixelDAConfig
+from acclimate.config.sbada_gan import SBADAGANConfig
 from acclimate.config.translation import DropoutMode, TranslationConfig, UNetConfig
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "MethodConfig",
     "PixelDAConfig",
     "Precision",
+    "SBADAGANConfig",
     "TranslationConfig",
     "UNetConfig",
 ]
@@ -24,6 +26,7 @@ __all__ = [
 CONFIGS: dict[str, type[Config]] = {
     "cyclegan": CycleGANConfig,
     "pixelda": PixelDAConfig,
+    "sbada-gan": SBADAGANConfig,
     "source-only": Config,
     "target-only": Config,
 }

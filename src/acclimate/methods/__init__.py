@@ -6,9 +6,11 @@ from acclimate.methods.bars import SourceOnly, TargetOnly
 from acclimate.methods.base import METHODS, AdaptationData, Method, Task, find_method
 from acclimate.methods.cyclegan import CycleGAN
 from acclimate.methods.pixelda import PixelDA
+from acclimate.methods.sbada_gan import SBADAGAN
 
 __all__ = [
     "METHODS",
+    "SBADAGAN",
     "AdaptationData",
     "CycleGAN",
     "Method",

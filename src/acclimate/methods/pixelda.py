@@ -51,11 +51,12 @@ class PixelDA(Method):
         init_normal(self.G)
         init_normal(self.D)
         init_glorot(self.T)
-        self.T_source = copy.deepcopy(self.T.features[:3])  # convolution, ReLU, pool: private to the source
+        first = self.T.features[:3]  # convolution, ReLU, pool
+        self.T_source = copy.deepcopy(first) if config.private_layer else first
         self.to(engine.device)
         settings = {"lr": config.lr, "beta1": config.beta1, "weight_decay": config.weight_decay}
         self.optimizers = {
-            "discriminator": adam(self.D, self.T, self.T_source, **settings),
+            "discriminator": adam(self.D, self.T, *([self.T_source] if config.private_layer else []), **settings),
             "generator": adam(self.G, **settings),
         }
 
