@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from acclimate.config.base import ClassifierName, Config, Fit, MethodConfig, Precision
 from acclimate.config.cyclegan import CycleGANConfig, DropoutMode
+from acclimate.config.dann import DANNConfig
 
-__all__ = ["CONFIGS", "ClassifierName", "Config", "CycleGANConfig", "DropoutMode", "Fit", "MethodConfig", "Precision"]
+__all__ = [
+    "CONFIGS",
+    "ClassifierName",
+    "Config",
+    "CycleGANConfig",
+    "DANNConfig",
+    "DropoutMode",
+    "Fit",
+    "MethodConfig",
+    "Precision",
+]
 
 CONFIGS: dict[str, type[Config]] = {
     "cyclegan": CycleGANConfig,
+    "dann": DANNConfig,
     "source-only": Config,
     "target-only": Config,
 }

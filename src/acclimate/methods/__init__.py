@@ -5,8 +5,10 @@ from __future__ import annotations
 from acclimate.methods.bars import SourceOnly, TargetOnly
 from acclimate.methods.base import METHODS, AdaptationData, Method, Task, find_method
 from acclimate.methods.cyclegan import CycleGAN
+from acclimate.methods.dann import DANN
 
 __all__ = [
+    "DANN",
     "METHODS",
     "AdaptationData",
     "CycleGAN",
