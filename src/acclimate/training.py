@@ -79,7 +79,7 @@ class Engine:
     def place(self, network: nn.Module) -> None:
         """Move a network to the device, its images laid out channels last.
 
-        Convolutions run up to 1.5 times faster so on a CPU; instance norm does not, so a network with it stays as it is.
+        Convolutions run up to 1.5 times faster so on a CPU; networks with instance norm do not.
         """
         network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 

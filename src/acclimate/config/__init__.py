@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from acclimate.config.adda import ADDAConfig
 from acclimate.config.base import ClassifierName, Config, Fit, MethodConfig, Precision
 from acclimate.config.cyclegan import CycleGANConfig, DropoutMode
 from acclimate.config.dann import DANNConfig
 
 __all__ = [
     "CONFIGS",
+    "ADDAConfig",
     "ClassifierName",
     "Config",
     "CycleGANConfig",
@@ -19,6 +21,7 @@ __all__ = [
 ]
 
 CONFIGS: dict[str, type[Config]] = {
+    "adda": ADDAConfig,
     "cyclegan": CycleGANConfig,
     "dann": DANNConfig,
     "source-only": Config,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from acclimate.methods.adda import ADDA
 from acclimate.methods.bars import SourceOnly, TargetOnly
 from acclimate.methods.base import METHODS, AdaptationData, Method, Task, find_method
 from acclimate.methods.cyclegan import CycleGAN
 from acclimate.methods.dann import DANN
 
 __all__ = [
+    "ADDA",
     "DANN",
     "METHODS",
     "AdaptationData",
