@@ -1,7 +1,8 @@
-"""Losses, each with its equation in the paper (section 4.1.3) and hand-checked in the tests."""
+"""Losses, each with its equation (the paper's: section 4.1.3) and hand-checked in the tests."""
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -16,14 +17,14 @@ def lsgan_discriminator(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
     return (real_scores.float() - 1.0).square().mean() + fake_scores.float().square().mean()
 
 
-def gan_generator(fake_logits: Tensor) -> Tensor:
-    """-E[log sigmoid(D(G(x)))]: the generator's loss that does not saturate (Goodfellow et al., arXiv:1406.2661)."""
-    return F.softplus(-fake_logits.float()).mean()
+def bce(logits: Tensor, label: float) -> Tensor:
+    """E[-log s(z)] for label 1, E[-log(1 - s(z))] for 0, with the sigmoid s: what a domain's or GAN's critic minimises.
 
-
-def gan_discriminator(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """-E[log sigmoid(D(y))] - E[log(1 - sigmoid(D(G(x))))]: what the discriminator minimises."""
-    return F.softplus(-real_logits.float()).mean() + F.softplus(fake_logits.float()).mean()
+    ``logits``: any shape. A generator minimises it against the label that it wants to be given (Goodfellow et al.,
+    arXiv:1406.2661, section 3).
+    """
+    logits = logits.float()
+    return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, label))
 
 
 def total_variation(images: Tensor) -> Tensor:

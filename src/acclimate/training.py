@@ -76,6 +76,13 @@ class Engine:
         """Return the context that forward passes run in."""
         return torch.autocast(self.device.type, dtype=self.dtype or torch.bfloat16, enabled=self.dtype is not None)
 
+    def place(self, network: nn.Module) -> None:
+        """Move a network to the device, its images laid out channels last.
+
+        Convolutions run up to 1.5 times faster so on a CPU; networks with instance norm do not.
+        """
+        network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
 
 def cpu_has_bf16() -> bool:
     """Whether the processor multiplies bfloat16 natively (AVX-512 BF16 or AMX)."""

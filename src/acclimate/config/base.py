@@ -10,7 +10,7 @@ from acclimate.errors import AcclimateError, did_you_mean
 
 Fit = Literal["stretch", "crop", "pad"]
 Precision = Literal["auto", "float32", "bfloat16"]
-ClassifierName = Literal["gta", "dann", "lenet"]
+ClassifierName = Literal["gta", "dann", "dann-bn", "lenet"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class Config:
     checkpoint_every
         Steps between the full states that a crashed run resumes from; only the last two are kept.
     classifier
-        The classifier's network: gta (the paper's, after GenToAdapt), dann or lenet.
+        The classifier's network: gta (the paper's, after GenToAdapt), dann, dann-bn (with batch norm) or lenet.
     classifier_images
         Images that the classifiers are trained on, the first so many; 0 for all.
     classifier_epochs

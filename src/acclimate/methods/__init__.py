@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from acclimate.methods.adda import ADDA
 from acclimate.methods.bars import SourceOnly, TargetOnly
 from acclimate.methods.base import METHODS, AdaptationData, Method, Task, find_method
 from acclimate.methods.cyclegan import CycleGAN
+from acclimate.methods.dann import DANN
 from acclimate.methods.pixelda import PixelDA
 from acclimate.methods.sbada_gan import SBADAGAN
 
 __all__ = [
+    "ADDA",
+    "DANN",
     "METHODS",
     "SBADAGAN",
     "AdaptationData",

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from acclimate.config import PixelDAConfig
-from acclimate.losses import discriminator_accuracy, gan_discriminator, gan_generator
+from acclimate.losses import bce, discriminator_accuracy
 from acclimate.methods.base import AdaptationData, DomainBatches, Method, Task, adam, register
 from acclimate.networks import NoisyDiscriminator, ResidualGenerator, init_glorot, init_normal
 from acclimate.training import Engine, Phase, frozen
@@ -79,7 +79,7 @@ class PixelDA(Method):
             on_real, on_fake = self.D(y), self.D(fake.detach())
             task_source, task_fake = self.classify_source(x).float(), self.T(fake.detach()).float()
         losses = {
-            "D": gan_discriminator(on_real, on_fake),
+            "D": bce(on_real, 1) + bce(on_fake, 0),
             "T_source": F.cross_entropy(task_source, labels),
             "T_fake": F.cross_entropy(task_fake, labels),
         }
@@ -88,7 +88,7 @@ class PixelDA(Method):
 
         with self.engine.autocast(), frozen(self.D, self.T):
             judged, classified = self.D(fake), self.T(fake).float()
-            losses |= {"G_adversarial": gan_generator(judged), "G_task": F.cross_entropy(classified, labels)}
+            losses |= {"G_adversarial": bce(judged, 1), "G_task": F.cross_entropy(classified, labels)}
             total = config.adversarial_weight * losses["G_adversarial"] + config.task_weight * losses["G_task"]
         self._update("generator", total, config.gradient_clip)
         return losses | {"D_accuracy": discriminator_accuracy(on_real.sigmoid(), on_fake.sigmoid())}

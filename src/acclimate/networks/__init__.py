@@ -42,7 +42,7 @@ def init_normal(network: nn.Module, std: float = 0.02) -> None:
 def init_glorot(network: nn.Module) -> None:
     """Glorot-uniform weights and zero biases: what the author's classifier started from."""
     for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             nn.init.xavier_uniform_(module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
