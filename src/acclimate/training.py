@@ -96,6 +96,11 @@ def seed_for(seed: int, *purpose: object) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
 
 
+def linear_decay(step: int, steps: int) -> float:
+    """Return the learning rate's factor: 1 over the first half of the steps, then falling to 0."""
+    return min(1.0, 2.0 - 2.0 * step / steps)
+
+
 class WeightAverage:
     """Exponential moving average of networks' weights (no buffers), one fused operation a step.
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from acclimate.config.adda import ADDAConfig
 from acclimate.config.base import ClassifierName, Config, Fit, MethodConfig, Precision
-from acclimate.config.cyclegan import CycleGANConfig
+from acclimate.config.cycada import CyCADAConfig
+from acclimate.config.cyclegan import CycleConfig, CycleGANConfig
 from acclimate.config.dann import DANNConfig
+from acclimate.config.dtn import DTNConfig
+from acclimate.config.pix2pix import Pix2PixConfig
 from acclimate.config.pixelda import PixelDAConfig
 from acclimate.config.sbada_gan import SBADAGANConfig
 from acclimate.config.translation import DropoutMode, TranslationConfig, UNetConfig
@@ -15,11 +18,15 @@ __all__ = [
     "ADDAConfig",
     "ClassifierName",
     "Config",
+    "CyCADAConfig",
+    "CycleConfig",
     "CycleGANConfig",
     "DANNConfig",
+    "DTNConfig",
     "DropoutMode",
     "Fit",
     "MethodConfig",
+    "Pix2PixConfig",
     "PixelDAConfig",
     "Precision",
     "SBADAGANConfig",
@@ -29,8 +36,11 @@ __all__ = [
 
 CONFIGS: dict[str, type[Config]] = {
     "adda": ADDAConfig,
+    "cycada": CyCADAConfig,
     "cyclegan": CycleGANConfig,
     "dann": DANNConfig,
+    "dtn": DTNConfig,
+    "pix2pix": Pix2PixConfig,
     "pixelda": PixelDAConfig,
     "sbada-gan": SBADAGANConfig,
     "source-only": Config,

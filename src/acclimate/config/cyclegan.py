@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from acclimate.config.translation import UNetConfig
+from acclimate.config.translation import TranslationConfig, UNetConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class CycleGANConfig(UNetConfig):
-    """Settings of CycleGAN adaptation; the defaults are the paper's.
+class CycleConfig(UNetConfig):
+    """Settings of methods that train a CycleGAN.
 
     Parameters
     ----------
@@ -30,6 +30,17 @@ class CycleGANConfig(UNetConfig):
     identity_weight: float = 0.8
     discriminator_ceiling: float = 1.0
     pool: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("pool", "cycle_weight", "identity_weight"):
+            self._check(name, getattr(self, name) >= 0, "0 or more")
+        self._check("discriminator_ceiling", 0.5 < self.discriminator_ceiling <= 1, "above 0.5 and at most 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CycleGANConfig(CycleConfig, TranslationConfig):
+    """Settings of CycleGAN adaptation; the defaults are the paper's."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
@@ -64,9 +75,3 @@ class CycleGANConfig(UNetConfig):
             "classifier_lr": 2e-3,
         },
     }
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("pool", "cycle_weight", "identity_weight"):
-            self._check(name, getattr(self, name) >= 0, "0 or more")
-        self._check("discriminator_ceiling", 0.5 < self.discriminator_ceiling <= 1, "above 0.5 and at most 1")

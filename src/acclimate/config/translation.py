@@ -1,4 +1,4 @@
-"""Settings of methods whose translated images train the classifier."""
+"""Settings that methods which translate images share."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class TranslationConfig(MethodConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class UNetConfig(TranslationConfig):
+class UNetConfig(MethodConfig):
     """Settings of methods that train U-Nets against PatchGANs.
 
     Parameters

@@ -6,7 +6,6 @@ import copy
 from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from acclimate.config import ADDAConfig
@@ -77,11 +76,7 @@ class ADDA(Method):
 
     def source_step(self, x: Tensor, labels: Tensor) -> Mapping[str, Tensor]:
         """Update the source encoder on one labelled batch; return loss and accuracy."""
-        with self.engine.autocast():
-            logits = self.source_encoder(x).float()
-        loss = F.cross_entropy(logits, labels)
-        self._update("source", loss)
-        return {"loss": loss, "accuracy": (logits.argmax(1) == labels).float().mean()}
+        return self._classifier_step("source", self.source_encoder, x, labels)
 
     def adversarial_step(self, x: Tensor, t: Tensor) -> Mapping[str, Tensor]:
         """Update the discriminator, then the target encoder, on one batch of each domain; return losses, accuracy."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from acclimate.config import ClassifierName, Config, MethodConfig
@@ -60,7 +61,7 @@ class AdaptationData:
 
 
 class DomainBatches:
-    """Batches of both domains, drawn independently. The images rest on the device as uint8.
+    """Batches of both domains, drawn independently or as pairs. The images rest on the device as uint8.
 
     Parameters
     ----------
@@ -70,6 +71,8 @@ class DomainBatches:
         Images a batch, length of the training, seed.
     device
         Where the images rest.
+    paired
+        Draw pairs: the same indices in both domains.
 
     Attributes
     ----------
@@ -84,12 +87,22 @@ class DomainBatches:
         A domain has fewer images than a batch.
     """
 
-    def __init__(self, source: LabelledImages, target: Images, config: MethodConfig, device: torch.device) -> None:
+    def __init__(
+        self,
+        source: LabelledImages,
+        target: Images,
+        config: MethodConfig,
+        device: torch.device,
+        *,
+        paired: bool = False,
+    ) -> None:
         self._source, self._pixels = source.to(device), target.pixels.to(device)
         self._of_source, self._of_target = (
             Batches(len(images), config.batch_size, seed_for(config.seed, name), drop_last=True, what=name)
             for images, name in ((source, "the source"), (target, "the target"))
         )
+        if paired:
+            self._of_target = self._of_source
         self.steps_per_epoch = max(self._of_source.steps_per_epoch, self._of_target.steps_per_epoch)
         self.steps = config.steps or config.epochs * self.steps_per_epoch
 
@@ -185,6 +198,17 @@ class Method(nn.Module):
             parameters = [one for group in self.optimizers[optimizer].param_groups for one in group["params"]]
             torch.nn.utils.clip_grad_norm_(parameters, clip)
         self.optimizers[optimizer].step()
+
+    def _classifier_step(
+        self, optimizer: str, classifier: nn.Module, images: Tensor, labels: Tensor
+    ) -> Mapping[str, Tensor]:
+        """Update a classifier on one labelled batch; return loss and accuracy."""
+        classifier.train()
+        with self.engine.autocast():
+            logits = classifier(images).float()
+        loss = F.cross_entropy(logits, labels)
+        self._update(optimizer, loss)
+        return {"loss": loss, "accuracy": (logits.argmax(1) == labels).float().mean()}
 
     def _redraw(self, generator: nn.Module, *inputs: Tensor) -> Tensor:
         """Run a trained generator, without gradients; return float32."""

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from acclimate.config import CycleGANConfig
+from acclimate.config import CycleConfig
 from acclimate.losses import discriminator_accuracy, lsgan_discriminator, lsgan_generator, reconstruction
 from acclimate.methods.base import AdaptationData, DomainBatches, Method, Task, adam, register
 from acclimate.networks import PatchGAN, UNet, init_normal
-from acclimate.training import Engine, Phase, Stateful, WeightAverage, frozen
+from acclimate.training import Engine, Phase, Stateful, WeightAverage, frozen, linear_decay
 
 
 @register("cyclegan")
@@ -32,7 +32,7 @@ class CycleGAN(Method):
 
     translates = True
 
-    def __init__(self, config: CycleGANConfig, task: Task, engine: Engine) -> None:
+    def __init__(self, config: CycleConfig, task: Task, engine: Engine) -> None:
         super().__init__(config, task, engine)
         self.config = config
         shape = (task.channels, config.width, task.image_size)
@@ -55,7 +55,7 @@ class CycleGAN(Method):
 
         def step(number: int) -> Mapping[str, Tensor]:
             if config.lr_decay == "linear":
-                self._set_lr(config.lr * min(1.0, 2.0 - 2.0 * number / batches.steps))
+                self._set_lr(config.lr * linear_decay(number, batches.steps), "generators", "discriminators")
             x, _, y = batches[number]
             return self.step(x, y)
 
@@ -63,6 +63,11 @@ class CycleGAN(Method):
         if self.average is not None:
             state["average"] = self.average
         return [self._phase("translator", batches, step, snapshots=config.snapshots, state=state)]
+
+    @property
+    def generators(self) -> tuple[nn.Module, ...]:
+        """G and F as they translate: averaged where there is an average."""
+        return (self.G, self.F) if self.average is None else self.average.networks
 
     def step(self, x: Tensor, y: Tensor) -> Mapping[str, Tensor]:
         """Update generators, then discriminators, on one batch of each domain; return the losses and accuracies."""
@@ -83,6 +88,8 @@ class CycleGAN(Method):
             }
             total = losses["G_adversarial"] + losses["F_adversarial"]
             total = total + config.cycle_weight * (losses["cycle_x"] + losses["cycle_y"])
+            extra = self.extra_losses(x, y, fake_x, fake_y)
+            losses, total = losses | extra, total + sum(extra.values())
             if config.identity_weight:
                 losses |= {"identity_x": reconstruction(same_x, x), "identity_y": reconstruction(same_y, y)}
                 total = total + config.identity_weight * (losses["identity_x"] + losses["identity_y"])
@@ -102,18 +109,21 @@ class CycleGAN(Method):
         self._update("discriminators", config.discriminator_weight * active)
         return {"generators": total, "discriminators": losses["D_X"] + losses["D_Y"]} | losses | accuracies
 
+    def extra_losses(self, x: Tensor, y: Tensor, fake_x: Tensor, fake_y: Tensor) -> dict[str, Tensor]:
+        """Return weighted terms that a method built on this one adds to the generators' objective, by name."""
+        return {}
+
     def weights(self) -> dict[str, Any]:
         """Return the weights that translate: the generators', averaged where there is an average."""
-        generators = (self.G, self.F) if self.average is None else self.average.networks
-        return {name: network.state_dict() for name, network in zip("GF", generators, strict=True)}
+        return {name: network.state_dict() for name, network in zip("GF", self.generators, strict=True)}
 
     def load_weights(self, weights: Mapping[str, Any]) -> None:
         """Take back what :meth:`weights` returned."""
-        self.G.load_state_dict(weights["G"])
-        self.F.load_state_dict(weights["F"])
+        for name, network in zip("GF", self.generators, strict=True):
+            network.load_state_dict(weights[name])
 
     def translate(self, images: Tensor) -> Tensor:
-        return self._redraw(self.G, images)
+        return self._redraw(self.generators[0], images)
 
 
 class ImagePool:

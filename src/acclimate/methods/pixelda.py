@@ -53,7 +53,7 @@ class PixelDA(Method):
         init_glorot(self.T)
         first = self.T.features[:3]  # convolution, ReLU, pool
         self.T_source = copy.deepcopy(first) if config.private_layer else first
-        self.to(engine.device)
+        engine.place(self)
         settings = {"lr": config.lr, "beta1": config.beta1, "weight_decay": config.weight_decay}
         self.optimizers = {
             "discriminator": adam(self.D, self.T, *([self.T_source] if config.private_layer else []), **settings),

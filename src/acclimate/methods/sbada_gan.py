@@ -51,7 +51,7 @@ class SBADAGAN(Method):
         self.C_s, self.C_t = task.classifier(config.classifier), task.classifier(config.classifier)
         init_glorot(self.C_s)
         init_glorot(self.C_t)
-        self.to(engine.device)
+        engine.place(self)
         settings = {"lr": config.lr, "beta1": config.beta1, "weight_decay": config.weight_decay}
         self.optimizers = {
             "generators": adam(self.G_st, self.G_ts, self.C_s, self.C_t, **settings),
