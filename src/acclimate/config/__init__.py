@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from acclimate.config.adda import ADDAConfig
 from acclimate.config.base import ClassifierName, Config, Fit, MethodConfig, Precision
+from acclimate.config.cogan import CoGANConfig
 from acclimate.config.cyclegan import CycleGANConfig, DropoutMode
 from acclimate.config.dann import DANNConfig
 
@@ -11,6 +12,7 @@ __all__ = [
     "CONFIGS",
     "ADDAConfig",
     "ClassifierName",
+    "CoGANConfig",
     "Config",
     "CycleGANConfig",
     "DANNConfig",
@@ -22,6 +24,7 @@ __all__ = [
 
 CONFIGS: dict[str, type[Config]] = {
     "adda": ADDAConfig,
+    "cogan": CoGANConfig,
     "cyclegan": CycleGANConfig,
     "dann": DANNConfig,
     "source-only": Config,

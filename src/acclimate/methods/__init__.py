@@ -5,6 +5,7 @@ from __future__ import annotations
 from acclimate.methods.adda import ADDA
 from acclimate.methods.bars import SourceOnly, TargetOnly
 from acclimate.methods.base import METHODS, AdaptationData, Method, Task, find_method
+from acclimate.methods.cogan import CoGAN
 from acclimate.methods.cyclegan import CycleGAN
 from acclimate.methods.dann import DANN
 
@@ -13,6 +14,7 @@ __all__ = [
     "DANN",
     "METHODS",
     "AdaptationData",
+    "CoGAN",
     "CycleGAN",
     "Method",
     "SourceOnly",
