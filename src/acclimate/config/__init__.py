@@ -7,6 +7,7 @@ from acclimate.config.base import ClassifierName, Config, Fit, MethodConfig, Pre
 from acclimate.config.cogan import CoGANConfig
 from acclimate.config.cyclegan import CycleGANConfig, DropoutMode
 from acclimate.config.dann import DANNConfig
+from acclimate.config.gen_to_adapt import GenToAdaptConfig
 
 __all__ = [
     "CONFIGS",
@@ -18,6 +19,7 @@ __all__ = [
     "DANNConfig",
     "DropoutMode",
     "Fit",
+    "GenToAdaptConfig",
     "MethodConfig",
     "Precision",
 ]
@@ -27,6 +29,7 @@ CONFIGS: dict[str, type[Config]] = {
     "cogan": CoGANConfig,
     "cyclegan": CycleGANConfig,
     "dann": DANNConfig,
+    "gen-to-adapt": GenToAdaptConfig,
     "source-only": Config,
     "target-only": Config,
 }

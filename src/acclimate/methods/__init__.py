@@ -8,6 +8,7 @@ from acclimate.methods.base import METHODS, AdaptationData, Method, Task, find_m
 from acclimate.methods.cogan import CoGAN
 from acclimate.methods.cyclegan import CycleGAN
 from acclimate.methods.dann import DANN
+from acclimate.methods.gen_to_adapt import GenToAdapt
 
 __all__ = [
     "ADDA",
@@ -16,6 +17,7 @@ __all__ = [
     "AdaptationData",
     "CoGAN",
     "CycleGAN",
+    "GenToAdapt",
     "Method",
     "SourceOnly",
     "TargetOnly",

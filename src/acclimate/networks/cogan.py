@@ -31,7 +31,11 @@ class CoupledGenerator(nn.Module):
         super().__init__()
         self.image_size = image_size
         side = math.ceil((image_size + 4) / 8)
-        layers = [nn.ConvTranspose2d(latent, 8 * width, side), nn.BatchNorm2d(8 * width, affine=False), nn.PReLU()]
+        layers: list[nn.Module] = [
+            nn.ConvTranspose2d(latent, 8 * width, side),
+            nn.BatchNorm2d(8 * width, affine=False),
+            nn.PReLU(),
+        ]
         for factor in (4, 2, 1):
             layers += [
                 nn.ConvTranspose2d(2 * factor * width, factor * width, 3, stride=2, padding=1),
