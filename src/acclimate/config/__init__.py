@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from acclimate.config.adda import ADDAConfig
 from acclimate.config.base import ClassifierName, Config, Fit, MethodConfig, Precision
+from acclimate.config.cogan import CoGANConfig
 from acclimate.config.cycada import CyCADAConfig
 from acclimate.config.cyclegan import CycleConfig, CycleGANConfig
 from acclimate.config.dann import DANNConfig
 from acclimate.config.dtn import DTNConfig
+from acclimate.config.gen_to_adapt import GenToAdaptConfig
 from acclimate.config.pix2pix import Pix2PixConfig
 from acclimate.config.pixelda import PixelDAConfig
 from acclimate.config.sbada_gan import SBADAGANConfig
@@ -17,6 +19,7 @@ __all__ = [
     "CONFIGS",
     "ADDAConfig",
     "ClassifierName",
+    "CoGANConfig",
     "Config",
     "CyCADAConfig",
     "CycleConfig",
@@ -25,6 +28,7 @@ __all__ = [
     "DTNConfig",
     "DropoutMode",
     "Fit",
+    "GenToAdaptConfig",
     "MethodConfig",
     "Pix2PixConfig",
     "PixelDAConfig",
@@ -36,10 +40,12 @@ __all__ = [
 
 CONFIGS: dict[str, type[Config]] = {
     "adda": ADDAConfig,
+    "cogan": CoGANConfig,
     "cycada": CyCADAConfig,
     "cyclegan": CycleGANConfig,
     "dann": DANNConfig,
     "dtn": DTNConfig,
+    "gen-to-adapt": GenToAdaptConfig,
     "pix2pix": Pix2PixConfig,
     "pixelda": PixelDAConfig,
     "sbada-gan": SBADAGANConfig,
