@@ -261,6 +261,8 @@ def train(
     if (saved := run.load_checkpoint(phase.name)) is not None:
         for name, part in phase.state.items():
             part.load_state_dict(saved["state"][name])
+            if isinstance(part, torch.optim.Optimizer):
+                _lay_out_as_parameters(part)
         set_random_state(saved["random"], engine.device)
         done, seconds, stop = saved["step"], saved["seconds"], saved["stop"]
     start = time.monotonic() - seconds
@@ -296,6 +298,14 @@ def train(
                     f"stopped in {phase.name} after step {done:,}; go on with: acclimate run --resume {run.path}"
                 )
     return time.monotonic() - start
+
+
+def _lay_out_as_parameters(optimizer: torch.optim.Optimizer) -> None:
+    """Order loaded moments in memory as their parameters are (channels last): fused steps pair them by position."""
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                state[name] = torch.empty_like(parameter).copy_(value)
 
 
 class _Log:
