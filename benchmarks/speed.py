@@ -151,7 +151,7 @@ def measure_translation(x: LabelledImages, y: Images, engine: Engine, rounds: in
     textbook = TextbookCycleGAN(x.pixels, y.pixels, 32, device=str(engine.device))
     _, method = our_step(x, y, engine, CycleGANConfig())
     some = x.pixels[:1024]
-    translator = Translator([method], engine)
+    translator = Translator(method, engine)
     times = in_turns(
         {"textbook": lambda: textbook.translate(some), "ours": lambda: translator.all(some, 0)}, rounds, engine.device
     )

@@ -8,6 +8,7 @@ import io
 import os
 import tarfile
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+
+from acclimate.config import CONFIGS
 
 REAL_DATA = Path(os.environ.get("ACCLIMATE_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -34,7 +37,17 @@ TINY: dict[str, Any] = {
     "classifier_batch_size": 256,
     "share_bars": False,
 }
-"""Settings that run the whole pipeline in seconds."""
+"""Settings that run CycleGAN's whole pipeline in seconds."""
+
+SHORT = {"steps": 4, "epochs": 1, "width": 4, "latent": 8, "noise": 8}
+"""For settings that are not in TINY, by the last part of their name."""
+
+
+def tiny(method: str, **changes: Any) -> dict[str, Any]:
+    """Return settings that run a method's whole pipeline in seconds, whatever fields its config has."""
+    names = {field.name for field in fields(CONFIGS[method])}
+    short = {name: SHORT[last] for name in names if (last := name.rpartition("_")[2]) in SHORT}
+    return short | {name: value for name, value in TINY.items() if name in names} | changes
 
 
 @pytest.fixture(autouse=True, scope="session")

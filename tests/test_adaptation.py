@@ -33,7 +33,7 @@ from acclimate.results import measure
 from acclimate.selection import RULES, candidates, choose, score_snapshots, study
 from acclimate.state import load_tree
 from acclimate.training import train
-from conftest import TINY
+from conftest import TINY, tiny
 
 
 @pytest.fixture(scope="module")
@@ -197,8 +197,7 @@ def reachable_tensors(root: object) -> list[Tensor]:
 
 @pytest.mark.parametrize("method", sorted(METHODS))
 def test_no_method_can_reach_a_target_label(method: str, tmp_path: Path) -> None:
-    settings = TINY if method == "cyclegan" else {key: TINY[key] for key in ("image_size", "precision")}
-    adaptation = Adaptation.create("digits", "digits-m", method=method, out=tmp_path / "run", **settings)
+    adaptation = Adaptation.create("digits", "digits-m", method=method, out=tmp_path / "run", **tiny(method))
     labels = {split: adaptation.target.labelled(split).labels for split in ("train", "val", "test")}
     own = adaptation.data.source_train.labels.data_ptr(), adaptation.data.source_val.labels.data_ptr()
     built = adaptation.build_method()
@@ -285,10 +284,7 @@ def test_disjoint_halves(tmp_path: Path) -> None:
 
 
 def test_source_only_as_a_method(tmp_path: Path) -> None:
-    settings = {
-        key: value for key, value in TINY.items() if key.startswith(("classifier", "image", "repeats", "precision"))
-    }
-    adaptation = adapt("digits", "digits-m", method="source-only", out=tmp_path / "run", **settings)
+    adaptation = adapt("digits", "digits-m", method="source-only", out=tmp_path / "run", **tiny("source-only"))
     result = adaptation.run.result
     assert result["accuracy"] == result["baselines"]["source_only"]
     with pytest.raises(RunError, match="does not translate"):

@@ -14,7 +14,7 @@ import torch
 
 from acclimate.bars import bar_path
 from acclimate.classification import ClassifierTraining
-from acclimate.config import CONFIGS, Config
+from acclimate.config import CONFIGS, Config, TranslationConfig
 from acclimate.domains import DOMAINS, DataOptions, Domain, Images, LabelledImages, check_pair, open_domain
 from acclimate.domains.base import default_data_root
 from acclimate.errors import DataError, RunError
@@ -171,7 +171,13 @@ class Adaptation:
             LabelledImages(train.pixels[part], train.labels[part]),
             LabelledImages(val.pixels[part], val.labels[part]),
             Images(target.pixels[1::2]) if halve else target,
+            self._paired,
         )
+
+    @property
+    def _paired(self) -> bool:
+        """Whether the training images show the same objects in the same order; a folder's order depends on its use."""
+        return self.content == "shared" and self.source.names("train") == self.target.names("train")
 
     def run_all(self) -> dict[str, Any]:
         """Do whatever is not done yet, and return the result, which is also written to ``result.json``."""
@@ -287,12 +293,8 @@ class Adaptation:
         """
         if not self.method_class.translates:
             raise RunError(f"{self.run.path}: the method {self.method_class.name} does not translate images")
-        if snapshot is None:
-            up_to_chosen = [step for step in self.run.snapshots() if step <= self.chosen_snapshot]
-            steps = up_to_chosen[-getattr(self.config, "translators", 1) :]
-        else:
-            steps = [snapshot]
-        return Translator([self.method(step) for step in steps], self.engine)
+        noise = self.config.translation_noise if isinstance(self.config, TranslationConfig) else 0.0
+        return Translator(self.method(snapshot), self.engine, noise)
 
     def translated_source(self) -> tuple[LabelledImages | TranslatedImages, LabelledImages]:
         """Return the source's training and validation images in the target's style.
@@ -318,7 +320,7 @@ class Adaptation:
 
     @property
     def _offline(self) -> bool:
-        return getattr(self.config, "adapt", "offline") == "offline"
+        return not (isinstance(self.config, TranslationConfig) and self.config.adapt == "on-the-fly")
 
     def _translated(self, split: str, images: LabelledImages) -> LabelledImages:
         path = self.run.path / "translated" / f"{split}.safetensors"

@@ -196,8 +196,9 @@ def summary_table(adaptation: Adaptation) -> str:
                 note = f"   {gain:+5.1f}" if gain is not None else ""
                 lines.append(f"    {name:<12} {100 * row['mean']:5.1f} +- {100 * row['std']:.1f}{note}")
         lines.append(f"  {_forecast_line(result)}")
-    if adaptation.method_class.translates:
+    if result["translation"]["images"]:
         lines.append(f"  {_translation_costs(result)}")
+    if adaptation.method_class.translates:
         lines.append(f"  pictures     {path / 'figures'}")
     lines.append(f"  took         {seconds['total'] / 60:.1f} minutes of training")
     lines.append(f"  result       {path / 'result.json'}")

@@ -275,7 +275,7 @@ class _Judgement:
             classifier_batch_size=effort.batch_size,
             classifier_lr=effort.lr,
         )
-        translator = Translator([self.method], self.engine)
+        translator = Translator(self.method, self.engine)
         sets = []
         for name, images in (
             ("train", self.adaptation.data.source_train.first(effort.images)),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from acclimate.domains.base import LabelledImages
@@ -18,26 +18,30 @@ BATCH = 256
 
 
 class Translator:
-    """A trained translator, from a run's snapshots: uint8 images in, uint8 images out.
+    """A trained translator, from a run's snapshot: uint8 images in, uint8 images out.
 
     Parameters
     ----------
-    methods
-        A method that translates, with its weights; of several, each batch draws one.
+    method
+        A method that translates, with its weights.
     engine
-        Where they compute.
+        Where it computes.
+    noise
+        Standard deviation of :func:`texture_noise` on the images before, in units of [-1, 1]; 0 for none.
     """
 
-    def __init__(self, methods: Sequence[Method], engine: Engine) -> None:
-        self.methods, self.engine = tuple(methods), engine
+    def __init__(self, method: Method, engine: Engine, noise: float = 0.0) -> None:
+        self.method, self.engine, self.noise = method, engine, noise
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Translate one batch, uint8 ``[N, C, H, W]``, on the engine's device; the result has the same shape and type.
 
         It is rounded to uint8 also on the fly, so that both ways give the classifier the same images.
         """
-        drawn = int(torch.randint(len(self.methods), ())) if len(self.methods) > 1 else 0
-        return to_uint8(self.methods[drawn].translate(to_float(pixels.to(self.engine.device))))
+        images = to_float(pixels.to(self.engine.device))
+        if self.noise:
+            images = images + self.noise * texture_noise(images)
+        return to_uint8(self.method.translate(images))
 
     def all(self, pixels: Tensor, seed: int, *, description: str = "translating") -> Tensor:
         """Translate a whole set, uint8 ``[N, C, H, W]``, to the CPU; ``seed`` drives whatever is drawn."""
@@ -49,6 +53,25 @@ class Translator:
                 translated[start : start + BATCH] = self(chunk).cpu()
                 bar.advance(len(chunk))
         return translated
+
+
+def texture_noise(images: Tensor) -> Tensor:
+    """Return gray Gaussian noise at three scales, of pixels, 2x2 and 4x4 blocks, each of standard deviation 1.
+
+    Natural texture has energy at all scales. A generator that leaves target images as they are takes such noise for the
+    target's texture and elaborates it.
+
+    Parameters
+    ----------
+    images
+        float ``[N, C, H, W]``; the noise has this shape, the same in all channels.
+    """
+    count, _, height, width = images.shape
+    noise = images.new_zeros(count, 1, height, width)
+    for block in (1, 2, 4):
+        coarse = torch.randn(count, 1, -(-height // block), -(-width // block), device=images.device)
+        noise += F.interpolate(coarse, (height, width), mode="bilinear")
+    return noise.expand_as(images)
 
 
 class TranslatedImages:
