@@ -7,7 +7,14 @@ import math
 import pytest
 import torch
 
-from acclimate.losses import bce, discriminator_accuracy, lsgan_discriminator, lsgan_generator, reconstruction
+from acclimate.losses import (
+    bce,
+    discriminator_accuracy,
+    lsgan_discriminator,
+    lsgan_generator,
+    reconstruction,
+    total_variation,
+)
 
 
 def test_lsgan_generator() -> None:
@@ -39,3 +46,16 @@ def test_losses_are_float32_from_bfloat16() -> None:
     assert lsgan_generator(scores).dtype == torch.float32
     assert reconstruction(scores, torch.zeros(1)).dtype == torch.float32
     assert bce(scores, 1).dtype == torch.float32
+
+
+def test_total_variation_is_the_mean_length_of_the_pixel_gradient() -> None:
+    images = torch.tensor([[[[0.0, 4.0, 4.0], [3.0, 0.0, 0.0], [0.0, 0.0, 0.0]]]])
+    lengths = [5.0, 4.0, 3.0 * 2**0.5, 0.0]  # (down, right): (3, 4), (-4, 0), (-3, -3), (0, 0)
+    assert total_variation(images).item() == pytest.approx(sum(lengths) / 4, abs=1e-3)
+
+
+def test_total_variation_of_a_plain_image_has_a_gradient() -> None:
+    images = torch.zeros(1, 1, 3, 3, requires_grad=True)
+    total_variation(images).backward()
+    assert images.grad is not None
+    assert images.grad.isfinite().all()
