@@ -77,6 +77,7 @@ class ADDA(Method):
 
     def source_step(self, x: Tensor, labels: Tensor) -> Mapping[str, Tensor]:
         """Update the source encoder on one labelled batch; return loss and accuracy."""
+        self.source_encoder.train()
         with self.engine.autocast():
             logits = self.source_encoder(x).float()
         loss = F.cross_entropy(logits, labels)
