@@ -40,7 +40,7 @@ class Translator:
         """
         images = to_float(pixels.to(self.engine.device))
         if self.noise:
-            images = images + self.noise * texture_noise(images)
+            images = (images + self.noise * texture_noise(images)).clamp(-1.0, 1.0)
         return to_uint8(self.method.translate(images))
 
     def all(self, pixels: Tensor, seed: int, *, description: str = "translating") -> Tensor:
