@@ -176,7 +176,7 @@ class Adaptation:
 
     @property
     def _paired(self) -> bool:
-        """Whether the training images show the same objects in the same order; a folder's order depends on its use."""
+        """Whether source and target show the same objects in the same order, which a folder's splits need not."""
         return self.content == "shared" and self.source.names("train") == self.target.names("train")
 
     def run_all(self) -> dict[str, Any]:
