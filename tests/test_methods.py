@@ -85,9 +85,10 @@ def test_a_snapshot_holds_all_that_translates_and_classifies(name: str, tmp_path
         torch.manual_seed(2)  # a translator may draw noise
         with torch.no_grad():
             logits = [one.eval()(images)] if one.classifies else []
-            return [*logits, *([one.translate(images)] if one.translates else [])]
+            back = [one.translate_back(images)] if one.translates_back else []
+            return [*logits, *([one.translate(images)] if one.translates else []), *back]
 
-    shapes = [(4, 10)] * method.classifies + [(4, 3, 8, 8)] * method.translates
+    shapes = [(4, 10)] * method.classifies + [(4, 3, 8, 8)] * (method.translates + method.translates_back)
     assert [output.shape for output in outputs(other)] == shapes
     assert same(outputs(other), outputs(adaptation.method()))
 

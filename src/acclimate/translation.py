@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import torch
@@ -56,7 +57,7 @@ class Translator:
 
 
 def texture_noise(images: Tensor) -> Tensor:
-    """Return gray Gaussian noise at three scales, of pixels, 2x2 and 4x4 blocks, each of standard deviation 1.
+    """Return gray noise, the sum of three scales: Gaussian of standard deviation 1 at full, half and quarter size.
 
     Natural texture has energy at all scales. A generator that leaves target images as they are takes such noise for the
     target's texture and elaborates it.
@@ -69,7 +70,7 @@ def texture_noise(images: Tensor) -> Tensor:
     count, _, height, width = images.shape
     noise = images.new_zeros(count, 1, height, width)
     for block in (1, 2, 4):
-        coarse = torch.randn(count, 1, -(-height // block), -(-width // block), device=images.device)
+        coarse = torch.randn(count, 1, math.ceil(height / block), math.ceil(width / block), device=images.device)
         noise += F.interpolate(coarse, (height, width), mode="bilinear")
     return noise.expand_as(images)
 

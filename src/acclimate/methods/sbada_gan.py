@@ -36,7 +36,7 @@ class SBADAGAN(Method):
     are the run's network, where the paper uses ``dann``.
     """
 
-    translates = classifies = True
+    translates = translates_back = classifies = True
     kept = ("G_st", "G_ts", "C_s", "C_t")
 
     def __init__(self, config: SBADAGANConfig, task: Task, engine: Engine) -> None:
@@ -104,6 +104,9 @@ class SBADAGAN(Method):
 
     def translate(self, images: Tensor) -> Tensor:
         return self._redraw(self.G_st, images, self._noise(images))
+
+    def translate_back(self, images: Tensor) -> Tensor:
+        return self._redraw(self.G_ts, images, self._noise(images))
 
     def forward(self, images: Tensor) -> Tensor:
         silence = torch.zeros(len(images), self.config.noise_size, device=images.device)
