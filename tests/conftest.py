@@ -18,6 +18,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from acclimate import Adaptation, adapt
+from acclimate.analysis import Analysis, analyse
 from acclimate.config import CONFIGS
 from acclimate.domains import Images, LabelledImages
 from acclimate.methods import AdaptationData, Method
@@ -90,6 +92,31 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["ACCLIMATE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
     os.environ.pop("ACCLIMATE_DATA", None)
     torch.set_num_threads(min(2, os.cpu_count() or 1))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Adaptation:
+    """Return a finished tiny run of CycleGAN."""
+    return adapt("digits", "digits-m", preset="demo", out=tmp_path_factory.mktemp("runs") / "digits", **TINY)
+
+
+@pytest.fixture(scope="session")
+def analysed(finished: Adaptation) -> Analysis:
+    """Return the analysis of the tiny run, on few images; it is kept with the run."""
+    with pytest.MonkeyPatch.context() as patch:
+        _analyse_little(patch)
+        return analyse(finished)
+
+
+@pytest.fixture
+def small_analysis(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let analyses look at few images."""
+    _analyse_little(monkeypatch)
+
+
+def _analyse_little(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("acclimate.analysis.SAMPLE", 40)
+    patch.setattr("acclimate.analysis.NEIGHBOURS_OF", 30)
 
 
 @pytest.fixture

@@ -36,12 +36,6 @@ from acclimate.training import train
 from conftest import TINY, tiny
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Adaptation:
-    out = tmp_path_factory.mktemp("runs") / "digits"
-    return adapt("digits", "digits-m", preset="demo", out=out, **TINY)
-
-
 def weights_digest(run: Path) -> dict[str, str]:
     files = [*(run / "models").glob("*.safetensors"), *(run / "snapshots").glob("*.safetensors")]
     digests = {}

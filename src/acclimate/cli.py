@@ -62,6 +62,8 @@ def build_app(tokens: Sequence[str]) -> App:
     app.command(predict)
     app.command(evaluate)
     app.command(select)
+    app.command(figures)
+    app.command(report)
     app.command(table)
     app.command(bench)
     data = App(name="data", help="List, fetch and look at domains.")
@@ -202,6 +204,7 @@ def summary_table(adaptation: Adaptation) -> str:
         lines.append(f"  pictures     {path / 'figures'}")
     lines.append(f"  took         {seconds['total'] / 60:.1f} minutes of training")
     lines.append(f"  result       {path / 'result.json'}")
+    lines.append(f"  next         acclimate report {path}")
     return "\n".join(lines)
 
 
@@ -336,6 +339,60 @@ def predict(
             writer.writerow([file, name, f"{probability:.6f}"])
         else:
             print(json.dumps({"file": str(file), "class": name, "probability": round(probability, 6)}))
+
+
+def figures(
+    run: Path,
+    /,
+    *,
+    format: Literal["png", "pdf", "both"] = "both",  # noqa: A002
+    out: Path | None = None,
+    device: str | None = None,
+) -> None:
+    """Draw a finished run's figures: the paper's, and what else shows how the adaptation went.
+
+    Parameters
+    ----------
+    run
+        The run directory.
+    format
+        What to write.
+    out
+        The folder; by default figures in the run directory.
+    device
+        Where to compute; by default where the run was trained.
+    """
+    from acclimate.adaptation import Adaptation
+    from acclimate.figures import write_figures
+
+    folder = out or run / "figures"
+    record = write_figures(Adaptation(run, device), folder, ("png", "pdf") if format == "both" else (format,))
+    for figure in record["figures"].values():
+        print(f"{folder / figure['files'][0]}  {figure['title']}")
+    for name, reason in record["left_out"].items():
+        print(f"left out: {name}, as {reason}")
+
+
+def report(*runs: Path, out: Path | None = None, device: str | None = None) -> None:
+    """Write the report of a finished run, or the comparison of several, as one HTML file that needs nothing else.
+
+    Parameters
+    ----------
+    runs
+        One run directory, or several to compare.
+    out
+        The file; by default report.html in the run directory, or comparison.html in the current folder.
+    device
+        Where to compute; by default where the runs were trained.
+    """
+    from acclimate.adaptation import Adaptation
+    from acclimate.report import write_report
+
+    if not runs:
+        raise AcclimateError("name a run, such as: acclimate report runs/mine")
+    file = out or (runs[0] / "report.html" if len(runs) == 1 else Path("comparison.html"))
+    write_report([Adaptation(run, device) for run in runs], file)
+    print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
 
 
 def table(

@@ -1,0 +1,86 @@
+"""The logged losses and accuracies of a run as curves, and which of them belong in one panel."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Curves = dict[str, dict[str, Tensor]]
+"""float64 ``[T, 2]``, step and value, by phase and by the metric's name."""
+
+HEALTHY = (0.6, 0.8)
+"""The discriminator accuracies that led to the best images (section 4.3)."""
+
+_SIDES = frozenset({"x", "y", "g", "f", "s", "t", "st", "ts", "source", "target", "real", "fake"})
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Curves that share an axis.
+
+    Attributes
+    ----------
+    title
+        What they show.
+    curves
+        float64 ``[T, 2]`` by the metric's name.
+    accuracy
+        Whether the values are shares in [0, 1] rather than losses.
+    band
+        Values to mark as healthy.
+    """
+
+    title: str
+    curves: Mapping[str, Tensor]
+    accuracy: bool = False
+    band: tuple[float, float] | None = None
+
+
+def read_curves(metrics: Iterable[Mapping[str, Any]]) -> Curves:
+    """Return the curves of logged steps, in the order in which their names appear."""
+    rows: dict[str, dict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
+    for entry in metrics:
+        for name, value in entry.items():
+            if name not in ("phase", "step"):
+                rows[entry["phase"]][name].append((entry["step"], value))
+    return {
+        phase: {name: torch.tensor(points, dtype=torch.float64) for name, points in curves.items()}
+        for phase, curves in rows.items()
+    }
+
+
+def method_panels(curves: Curves) -> list[Panel]:
+    """Group a method's phases into panels: one for the like losses of both directions, one for the accuracies."""
+    panels = []
+    for phase, metrics in curves.items():
+        groups: dict[str, dict[str, Tensor]] = defaultdict(dict)
+        for name, curve in metrics.items():
+            groups[_family(name)][name] = curve
+        prefix = f"{phase}: " if len(curves) > 1 else ""
+        for family, group in groups.items():
+            of_discriminators = family == "discriminator accuracy"
+            panels.append(Panel(prefix + family, group, "accuracy" in family, HEALTHY if of_discriminators else None))
+    return panels
+
+
+def classifier_panels(curves: Curves) -> list[Panel]:
+    """Return how the first training of each kind of classifier did on its own validation images."""
+    panels = []
+    for title, name in (("validation loss", "val_loss"), ("validation accuracy", "val_accuracy")):
+        group = {phase.rpartition("-")[0]: metrics[name] for phase, metrics in curves.items() if name in metrics}
+        if group:
+            panels.append(Panel(title, group, name == "val_accuracy"))
+    return panels
+
+
+def _family(name: str) -> str:
+    """Return what a metric measures, without the side that it measures it on."""
+    words = [word for word in name.split("_") if word.lower() not in _SIDES]
+    if words[:1] == ["D"]:
+        words[0] = "discriminators" if len(words) == 1 else "discriminator"
+    return " ".join(words) or name

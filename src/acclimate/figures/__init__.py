@@ -1,0 +1,117 @@
+"""The figures of a run: the paper's, and some that it lacks. Each is drawn from the run's analysis alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.figure import Figure
+
+from acclimate.analysis import Analysis, analyse
+from acclimate.figures.classification import draw_confusion, draw_flips
+from acclimate.figures.images import (
+    domain_samples,
+    draw_cycles,
+    draw_domains,
+    draw_film,
+    draw_nearest,
+    draw_repeats,
+    run_samples,
+    write_animation,
+)
+from acclimate.figures.maps import draw_features, draw_pixels, draw_source_features
+from acclimate.figures.style import save, styled
+from acclimate.figures.training import draw_training
+from acclimate.state import write_json
+
+if TYPE_CHECKING:
+    from acclimate.adaptation import Adaptation
+
+__all__ = ["FIGURES", "domain_samples", "run_samples", "write_figures"]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of figure.
+
+    Attributes
+    ----------
+    title
+        What it shows.
+    draw
+        Draws it.
+    needs
+        The parts of the analysis that it cannot do without.
+    """
+
+    title: str
+    draw: Callable[[Analysis], Figure]
+    needs: tuple[str, ...] = ()
+
+
+FIGURES = {
+    "domains": Kind("Samples of each domain (the paper's figure 1)", draw_domains),
+    "source-features": Kind(
+        "t-SNE of the source-only classifier's last convolutional features, by domain and class (figure 2)",
+        draw_source_features,
+        ("before_map",),
+    ),
+    "training": Kind("Losses and accuracies over the training (figure 9)", draw_training, ("training",)),
+    "nearest": Kind("Translated images and the real ones nearest to them (figure 10)", draw_nearest, ("nearest",)),
+    "pixels": Kind("t-SNE of the pixels before and after translation (figure 11)", draw_pixels, ("pixel_map",)),
+    "features": Kind(
+        "t-SNE of the features before and after adaptation (figure 12)", draw_features, ("before_map", "after_map")
+    ),
+    "confusion": Kind("Confusion matrices before and after adaptation (figure 13)", draw_confusion, ("confusion",)),
+    "cycles": Kind("From each domain to the other and back", draw_cycles, ("cycles",)),
+    "repeats": Kind(
+        "The same images translated several times; spread: the standard deviation of the translations, white is most",
+        draw_repeats,
+        ("repeats",),
+    ),
+    "film": Kind("One batch, as the translator's snapshots redraw it over the training", draw_film, ("film",)),
+    "flips": Kind("The class that translated images seem to have, by their source's label", draw_flips, ("flips",)),
+}
+"""Every figure by the name of its files."""
+
+
+def write_figures(adaptation: Adaptation, out: Path, formats: Sequence[str] = ("png", "pdf")) -> dict[str, Any]:
+    """Write every figure that makes sense for a run, and ``figures.json`` on how they were made.
+
+    Parameters
+    ----------
+    adaptation
+        A finished run.
+    out
+        The folder.
+    formats
+        ``png``, ``pdf`` or both.
+
+    Returns
+    -------
+    dict
+        What ``figures.json`` says: ``figures`` with titles and files, ``left_out`` with the reasons, ``settings``.
+
+    Raises
+    ------
+    RunError
+        The run has not finished.
+    """
+    analysis = analyse(adaptation)
+    figures, left_out = {}, {}
+    for name, kind in FIGURES.items():
+        lacking = [part for part in kind.needs if part in analysis.missing]
+        if lacking:
+            left_out[name] = analysis.missing[lacking[0]]
+            continue
+        with styled():
+            figure = kind.draw(analysis)
+            files = [save(figure, out / f"{name}.{suffix}") for suffix in formats]
+        if name == "film":
+            files.append(write_animation(analysis, out / f"{name}.webp"))
+        figures[name] = {"title": kind.title, "files": [file.name for file in files]}
+    record = {"figures": figures, "left_out": left_out, "settings": analysis.settings}
+    write_json(out / "figures.json", record)
+    return record

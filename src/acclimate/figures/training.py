@@ -1,0 +1,51 @@
+"""Losses and accuracies over the training."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, PercentFormatter
+from numpy.typing import NDArray
+
+from acclimate.analysis import Analysis
+from acclimate.curves import method_panels
+from acclimate.figures.style import ADAPTED, SOURCE, panels
+
+COLOURS = (SOURCE, ADAPTED, "#222222", "#009e73", "#cc79a7", "#e69f00")
+STYLES = ("-", (0, (4, 1.5)), (0, (1, 1)), "-.")
+SMOOTHING = 0.02
+"""Share of a curve that its drawn mean runs over."""
+
+
+def draw_training(analysis: Analysis) -> Figure:
+    """Draw every loss and accuracy that the method logged; the discriminators' healthy band is marked (figure 9)."""
+    shown = method_panels(analysis.method_curves)
+    figure, axes = panels(len(shown), 3, 3.1, 2.2)
+    for panel, axis in zip(shown, axes, strict=True):
+        axis.set_title(panel.title)
+        if panel.band is not None:
+            axis.axhspan(*panel.band, color="#009e73", alpha=0.12, linewidth=0)
+            axis.text(1, panel.band[0], "60–80 % ", ha="right", va="bottom", transform=axis.get_yaxis_transform())
+        for number, (name, curve) in enumerate(panel.curves.items()):
+            colour = COLOURS[number % len(COLOURS)]
+            steps, values = curve.T.numpy()
+            axis.plot(steps, values, color=colour, alpha=0.25, linewidth=0.7)
+            axis.plot(steps, smoothed(values), color=colour, linestyle=STYLES[number % len(STYLES)], label=name)
+        axis.set_xlabel("step")
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
+        if panel.accuracy:
+            axis.set_ylabel("accuracy")
+            axis.set_ylim(0, 1)
+            axis.yaxis.set_major_formatter(PercentFormatter(1))
+        else:
+            axis.set_ylabel("loss")
+            axis.set_ylim(bottom=0 if all(bool((curve[:, 1] >= 0).all()) for curve in panel.curves.values()) else None)
+        if list(panel.curves) != [panel.title]:
+            axis.legend(fontsize=7.5)
+    return figure
+
+
+def smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the running mean over a small share of the curve, of the same length."""
+    half = int(SMOOTHING * len(values) / 2)
+    return np.convolve(np.pad(values, half, mode="edge"), np.full(2 * half + 1, 1 / (2 * half + 1)), mode="valid")
