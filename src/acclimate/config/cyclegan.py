@@ -57,7 +57,7 @@ class CycleGANConfig(CycleConfig, TranslationConfig):
         "demo": {
             "adapt": "on-the-fly",
             "image_size": 24,
-            "steps": 3600,
+            "steps": 3000,
             "batch_size": 8,
             "lr": 5e-4,
             "lr_decay": "linear",
@@ -68,6 +68,7 @@ class CycleGANConfig(CycleConfig, TranslationConfig):
             "translation_noise": 0.3,
             "snapshots": 5,
             "repeats": 2,
+            "classifier_epochs": 20,
             "classifier_batch_size": 64,
             "classifier_lr": 2e-3,
         },
