@@ -22,6 +22,8 @@ from acclimate.networks import (
     init_normal,
     parameter_count,
 )
+from acclimate.networks.cogan import CoupledDiscriminator, CoupledGenerator
+from acclimate.networks.gen_to_adapt import ClassDiscriminator, FeatureGenerator
 
 
 def test_parameter_counts_are_the_papers() -> None:
@@ -30,7 +32,12 @@ def test_parameter_counts_are_the_papers() -> None:
     assert parameter_count(ResidualGenerator(3, 64, 6)) == 460_547
     assert parameter_count(GTAClassifier(3, 10)) == 330_058
     assert parameter_count(build_classifier("dann", 3, 10, 32)) == 172_090
+    assert parameter_count(build_classifier("dann-bn", 3, 10, 32)) == 221_752
     assert parameter_count(build_classifier("lenet", 3, 10, 32)) == 657_080
+    assert parameter_count(CoupledGenerator(1, 28)) == 7_842_694
+    assert parameter_count(CoupledDiscriminator(1, 10, 28)) == 432_102
+    assert parameter_count(FeatureGenerator(128 + 11, 3, 32)) == 4_090_752
+    assert parameter_count(ClassDiscriminator(3, 10)) == 668_427
 
 
 @pytest.mark.parametrize("image_size", [8, 15, 16, 28, 32, 64, 128])
@@ -61,6 +68,15 @@ def test_every_size_and_channel_count_keeps_shapes_and_ranges(image_size: int, c
         assert classifier.features(images).shape == (2, classifier.feature_size)
         assert classifier(images).shape == (2, 7)
     assert build_classifier("gta", channels, 7, image_size).feature_size == 128
+    drawn = CoupledGenerator(channels, image_size, latent=5, width=4)(torch.randn(2, 5))
+    assert [one.shape for one in drawn] == [images.shape] * 2
+    discriminator = CoupledDiscriminator(channels, 7, image_size)
+    assert discriminator(*drawn).shape == (4, 1)
+    assert discriminator.label(discriminator.features_of_target(images)).shape == (2, 7)
+    redrawn = FeatureGenerator(20, channels, image_size, noise=3, width=4)(torch.randn(2, 13), torch.eye(7)[[1, 2]])
+    assert redrawn.shape == images.shape
+    assert [logits.shape for logits in ClassDiscriminator(channels, 7, width=4)(redrawn)] == [(2, 1), (2, 7)]
+    assert max(one.abs().max() for one in (*drawn, redrawn)) <= 1
 
 
 def test_patchgan_sees_23_by_23_pixels() -> None:
@@ -89,6 +105,14 @@ def test_classifier_refuses_tiny_images_and_single_classes() -> None:
         GTAClassifier(3, 10, 6)
     with pytest.raises(AcclimateError, match="at least two classes"):
         GTAClassifier(3, 1, 32)
+
+
+def test_counting_features_teaches_no_batch_norm() -> None:
+    classifier = build_classifier("dann-bn", 3, 10, 16)
+    assert classifier.training
+    assert all(module.training for module in classifier.modules())
+    assert classifier.features[1].running_mean.abs().max() == 0
+    assert classifier.features[1].num_batches_tracked == 0
 
 
 def test_dropout_modes_at_inference() -> None:
