@@ -12,9 +12,10 @@ from acclimate.domains import Images, LabelledImages
 from acclimate.errors import AcclimateError
 from acclimate.methods import AdaptationData, CyCADA, CycleGAN, Task
 from acclimate.training import Engine
-from conftest import check_updates
+from conftest import batch, parameters_of, watch_updates
 
 TASK = Task(3, 16, ("a", "b", "c"))
+X, Y = batch(1), batch(2)
 
 
 def build(**settings: Any) -> CyCADA:
@@ -24,11 +25,6 @@ def build(**settings: Any) -> CyCADA:
     return CyCADA(CyCADAConfig(**(small | short | settings)), TASK, Engine())
 
 
-def batch(count: int = 8) -> tuple[Tensor, Tensor]:
-    images = torch.rand(2, count, 3, 16, 16, generator=torch.Generator().manual_seed(1)) * 2 - 1
-    return images[0], images[1]
-
-
 def data(count: int = 16) -> AdaptationData:
     pixels = torch.randint(0, 256, (count, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
     labelled = LabelledImages(pixels, torch.arange(count) % 3)
@@ -36,14 +32,14 @@ def data(count: int = 16) -> AdaptationData:
 
 
 def test_semantic_consistency_by_hand() -> None:
-    method, (x, y) = build(semantic_weight=3.0), batch()
+    method = build(semantic_weight=3.0)
     with torch.no_grad():
-        fake_y, fake_x = method.G(x), method.F(y)
+        fake_y, fake_x = method.G(X), method.F(Y)
         expected = {
-            "semantic_x": 3 * F.cross_entropy(method.f_S(fake_y), method.f_S(x).argmax(1)),
-            "semantic_y": 3 * F.cross_entropy(method.f_S(fake_x), method.f_S(y).argmax(1)),
+            "semantic_x": 3 * F.cross_entropy(method.f_S(fake_y), method.f_S(X).argmax(1)),
+            "semantic_y": 3 * F.cross_entropy(method.f_S(fake_x), method.f_S(Y).argmax(1)),
         }
-    logged = method.step(x, y)
+    logged = method.step(X, Y)
     for name, value in expected.items():
         assert logged[name].item() == pytest.approx(value.item(), rel=1e-4), name
     cycle = {"G_adversarial": 1, "F_adversarial": 1, "cycle_x": 1, "cycle_y": 1, "semantic_x": 1, "semantic_y": 1}
@@ -52,12 +48,12 @@ def test_semantic_consistency_by_hand() -> None:
 
 
 def test_without_weight_its_translator_is_cyclegans() -> None:
-    method, (x, y) = build(semantic_weight=0.0), batch()
+    method = build(semantic_weight=0.0)
     torch.manual_seed(0)
     plain = CycleGAN(method.config, TASK, Engine())
     plain.load_state_dict({key: value for key, value in method.state_dict().items() if key in plain.state_dict()})
     for _ in range(2):
-        mine, its = method.step(x, y), plain.step(x, y)
+        mine, its = method.step(X, Y), plain.step(X, Y)
     assert mine["generators"].item() == pytest.approx(its["generators"].item(), rel=1e-6)
 
 
@@ -71,14 +67,23 @@ def test_who_learns_in_which_phase() -> None:
         "feature",
     ]
     assert [phase.steps for phase in (source, translator, pixel, feature)] == [2, 6, 2, 4]
-    check_updates(method, lambda: source.step(0), {"f_S": ("f_S",)})
-    both = {"generators": ("G", "F"), "discriminators": ("D_X", "D_Y")}
-    check_updates(method, lambda: translator.step(0), both)
-
+    seen = watch_updates(method)
+    source.step(0)
+    translator.step(0)
+    assert seen == [
+        ("f_S", parameters_of(method, "f_S")),
+        ("generators", parameters_of(method, "G", "F")),
+        ("discriminators", parameters_of(method, "D_X", "D_Y")),
+    ]
     outside = {key: value.clone() for key, value in method.state_dict().items() if not key.startswith("adda.")}
-    check_updates(method.adda, lambda: pixel.step(0), {"source": ("source_encoder",)})
-    expected = {"discriminator": ("discriminator",), "target": ("target_encoder",)}
-    check_updates(method.adda, lambda: feature.step(1), expected)
+    seen = watch_updates(method.adda)
+    pixel.step(0)
+    feature.step(1)
+    assert seen == [
+        ("source", parameters_of(method.adda, "source_encoder")),
+        ("discriminator", parameters_of(method.adda, "discriminator")),
+        ("target", parameters_of(method.adda, "target_encoder")),
+    ]
     assert all(torch.equal(value, method.state_dict()[key]) for key, value in outside.items())
 
 
@@ -122,8 +127,8 @@ def redrawn(generator: torch.nn.Module) -> Tensor:
 
 
 def test_the_target_copy_classifies() -> None:
-    method, (x, _) = build().eval(), batch()
-    assert torch.equal(method(x), method.adda.target_encoder(x))
+    method = build().eval()
+    assert torch.equal(method(X), method.adda.target_encoder(X))
 
 
 def test_settings_out_of_range() -> None:

@@ -11,13 +11,13 @@ from torch import Tensor
 from acclimate import adapt
 from acclimate.cli import summary_table
 from acclimate.config import PixelDAConfig
-from acclimate.domains import Images, LabelledImages
 from acclimate.errors import AcclimateError
-from acclimate.methods import AdaptationData, PixelDA, Task
+from acclimate.methods import PixelDA, Task
 from acclimate.training import Engine
-from conftest import check_updates, stop_learning, tiny
+from conftest import batch, parameters_of, random_data, tiny, watch_updates
 
 TASK = Task(3, 16, ("a", "b", "c"))
+X, LABELS, Y = batch(1), torch.tensor([0, 1, 2, 0, 1, 2]), batch(2)
 QUIET = {"discriminator_noise": 0.0, "discriminator_dropout": 0.0}
 
 
@@ -27,31 +27,26 @@ def build(**settings: object) -> PixelDA:
     return PixelDA(PixelDAConfig(**(small | settings)), TASK, Engine())  # type: ignore[arg-type]
 
 
-def batch(seed: int = 1, count: int = 6) -> tuple[Tensor, Tensor, Tensor]:
-    images = torch.rand(2, count, 3, 16, 16, generator=torch.Generator().manual_seed(seed)) * 2 - 1
-    return images[0], torch.arange(count) % 3, images[1]
-
-
 def do_step(method: PixelDA) -> Mapping[str, Tensor]:
     torch.manual_seed(5)  # the generator's noise
-    return method.step(*batch())
+    return method.step(X, LABELS, Y)
 
 
 def test_the_losses_are_the_papers_with_their_weights() -> None:
-    method, (x, labels, y) = build(**QUIET, discriminator_weight=0.5, adversarial_weight=0.25, task_weight=2.0), batch()
-    stop_learning(method, "discriminator")  # the generator's update sees the discriminator and classifier of before
+    method = build(**QUIET, discriminator_weight=0.5, adversarial_weight=0.25, task_weight=2.0)
+    method._set_lr(0.0, "discriminator")  # the generator's update sees the discriminator and classifier of before
     seen = {}
     update = method._update
     method._update = lambda name, loss, clip: (seen.update({name: loss.item()}), update(name, loss, clip))[1]  # type: ignore[method-assign]
     torch.manual_seed(5)
     noise = torch.rand(6, method.config.noise_size) * 2 - 1
     with torch.no_grad():
-        fake = method.G(x, noise)
-        on_real, on_fake = method.D(y), method.D(fake)
+        fake = method.G(X, noise)
+        on_real, on_fake = method.D(Y), method.D(fake)
         expected = {
             "D": -on_real.sigmoid().log().mean() - (1 - on_fake.sigmoid()).log().mean(),
-            "T_source": F.cross_entropy(method.classify_source(x), labels),
-            "T_fake": F.cross_entropy(method.T(fake), labels),
+            "T_source": F.cross_entropy(method.classify_source(X), LABELS),
+            "T_fake": F.cross_entropy(method.T(fake), LABELS),
             "G_adversarial": -on_fake.sigmoid().log().mean(),
         }
     logged = do_step(method)
@@ -68,7 +63,9 @@ def test_the_losses_are_the_papers_with_their_weights() -> None:
 def test_who_learns_at_which_update(private: bool) -> None:
     method = build(private_layer=private)
     first = ("D", "T", "T_source") if private else ("D", "T")
-    check_updates(method, lambda: do_step(method), {"discriminator": first, "generator": ("G",)})
+    seen = watch_updates(method)
+    do_step(method)
+    assert seen == [("discriminator", parameters_of(method, *first)), ("generator", parameters_of(method, "G"))]
 
 
 def test_the_generator_learns_from_the_classifier_and_the_discriminator() -> None:
@@ -82,15 +79,15 @@ def test_the_generator_learns_from_the_classifier_and_the_discriminator() -> Non
 
 
 def test_source_images_have_a_first_convolution_of_their_own() -> None:
-    method, (x, _, _) = build(), batch()
-    assert torch.equal(method.classify_source(x), method.T(x))  # they start alike
+    method = build()
+    assert torch.equal(method.classify_source(X), method.T(X))  # they start alike
     with torch.no_grad():
         method.T_source[0].weight.zero_()
-    assert not torch.allclose(method.classify_source(x), method.T(x))
+    assert not torch.allclose(method.classify_source(X), method.T(X))
     shared = build(private_layer=False)
     with torch.no_grad():
         shared.T_source[0].weight.zero_()
-    assert torch.equal(shared.classify_source(x), shared.T(x))
+    assert torch.equal(shared.classify_source(X), shared.T(X))
 
 
 def test_gradients_are_clipped() -> None:
@@ -104,9 +101,7 @@ def test_gradients_are_clipped() -> None:
 def test_the_learning_rate_falls_in_stairs() -> None:
     method = build(steps=6, batch_size=4, lr=1.0, lr_decay_rate=0.5, lr_decay_steps=2)
     method.step = lambda *_: {}  # type: ignore[method-assign]
-    pixels = torch.zeros(8, 3, 16, 16, dtype=torch.uint8)
-    labelled = LabelledImages(pixels, torch.zeros(8, dtype=torch.int64))
-    (phase,) = method.phases(AdaptationData(labelled, labelled, Images(pixels)))
+    (phase,) = method.phases(random_data())
     rates = []
     for number in range(phase.steps):
         phase.step(number)
@@ -115,14 +110,14 @@ def test_the_learning_rate_falls_in_stairs() -> None:
 
 
 def test_translating_draws_noise_and_classifying_does_not() -> None:
-    method, (x, _, _) = build().eval(), batch()
+    method = build().eval()
     torch.manual_seed(3)
-    first, second = method.translate(x), method.translate(x)
+    first, second = method.translate(X), method.translate(X)
     torch.manual_seed(3)
-    assert torch.equal(method.translate(x), first)
+    assert torch.equal(method.translate(X), first)
     assert not torch.equal(first, second)
-    assert first.shape == x.shape
-    assert torch.equal(method(x), method(x))
+    assert first.shape == X.shape
+    assert torch.equal(method(X), method(X))
 
 
 def test_from_start_to_end_with_its_own_classifier(tmp_path: Path) -> None:
