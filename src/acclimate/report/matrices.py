@@ -46,7 +46,7 @@ class Matrix:
 def matrix(title: str, rows: str, columns: str, counts: Tensor, classes: Sequence[str]) -> Matrix:
     """Return a matrix of counts ``[classes, classes]`` as it is shown."""
     precision, recall = ((100 * part).tolist() for part in precision_recall(counts))
-    diagonal = 100 * float(counts.diagonal().sum() / counts.sum())
+    diagonal = 100 * int(counts.diagonal().sum()) / int(counts.sum())
     shares: list[list[float]] = []
     confusions: list[tuple[str, str, int]] = []
     if len(classes) <= MOST_CLASSES:

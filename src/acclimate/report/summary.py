@@ -37,8 +37,8 @@ def bars(result: Mapping[str, Any], kind: str) -> list[Bar]:
     """Return the accuracies that a result has, lowest bar first."""
     measured = {
         "source-only": result["baselines"]["source_only"],
-        kind: result["accuracy"],
         "target-only": result["baselines"]["target_only"],
+        kind: result["accuracy"],
     }
     return [
         Bar(one, KIND_NAMES[one], MEANINGS[one], *_percent(part))
