@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from acclimate.config.base import FAST_CLASSIFIER
 from acclimate.config.cyclegan import CycleConfig
 
 
@@ -63,6 +64,7 @@ class CyCADAConfig(CycleConfig):
             "feature_batch_size": 64,
             "feature_lr": 1e-4,
             "snapshots": 10,
+            **FAST_CLASSIFIER,
         },
     }
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from acclimate.config.base import FAST_CLASSIFIER
 from acclimate.config.translation import TranslationConfig, UNetConfig
 
 
@@ -52,10 +53,7 @@ class CycleGANConfig(CycleConfig, TranslationConfig):
             "lr_decay": "linear",
             "ema": 0.995,
             "snapshots": 20,
-            "repeats": 3,
-            "classifier_images": 20_000,
-            "classifier_epochs": 6,
-            "classifier_lr": 2e-3,
+            **FAST_CLASSIFIER,
         },
         "demo": {
             "adapt": "on-the-fly",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from acclimate.config.base import FAST_CLASSIFIER
 from acclimate.config.translation import TranslationConfig
 
 
@@ -49,16 +50,13 @@ class DTNConfig(TranslationConfig):
         "paper": {},
         "fast": {
             "encoder_steps": 1000,
-            "steps": 2500,
+            "steps": 4000,
             "lr": 1e-3,
             "beta1": 0.5,
             "batch_size": 64,
             "width": 32,
             "snapshots": 10,
-            "repeats": 3,
-            "classifier_images": 20_000,
-            "classifier_epochs": 6,
-            "classifier_lr": 2e-3,
+            **FAST_CLASSIFIER,
         },
     }
 

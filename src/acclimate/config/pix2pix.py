@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from acclimate.config.base import FAST_CLASSIFIER
 from acclimate.config.translation import TranslationConfig, UNetConfig
 
 
@@ -32,10 +33,7 @@ class Pix2PixConfig(UNetConfig, TranslationConfig):
             "lr": 4e-4,
             "ema": 0.995,
             "snapshots": 10,
-            "repeats": 3,
-            "classifier_images": 20_000,
-            "classifier_epochs": 6,
-            "classifier_lr": 2e-3,
+            **FAST_CLASSIFIER,
         },
     }
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from acclimate.config.base import MethodConfig
+from acclimate.config.base import FAST_CLASSIFIER, MethodConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +79,7 @@ class PixelDAConfig(MethodConfig):
             "task_weight": 0.05,
             "private_layer": False,
             "snapshots": 10,
+            **FAST_CLASSIFIER,
         },
     }
 

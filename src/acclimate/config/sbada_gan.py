@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from acclimate.config.base import MethodConfig
+from acclimate.config.base import FAST_CLASSIFIER, MethodConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,13 +67,14 @@ class SBADAGANConfig(MethodConfig):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
         "fast": {
-            "steps": 2400,
+            "steps": 4000,
             "lr": 1e-3,
             "width": 24,
             "blocks": 3,
             "discriminator_width": 32,
             "self_label_start": 0.5,
             "snapshots": 10,
+            **FAST_CLASSIFIER,
         },
     }
 
