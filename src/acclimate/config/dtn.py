@@ -49,16 +49,12 @@ class DTNConfig(TranslationConfig):
         "paper": {},
         "fast": {
             "encoder_steps": 1000,
-            "steps": 2500,
+            "steps": 4000,
             "lr": 1e-3,
             "beta1": 0.5,
             "batch_size": 64,
             "width": 32,
             "snapshots": 10,
-            "repeats": 3,
-            "classifier_images": 20_000,
-            "classifier_epochs": 6,
-            "classifier_lr": 2e-3,
         },
     }
 

@@ -32,10 +32,6 @@ class Pix2PixConfig(UNetConfig, TranslationConfig):
             "lr": 4e-4,
             "ema": 0.995,
             "snapshots": 10,
-            "repeats": 3,
-            "classifier_images": 20_000,
-            "classifier_epochs": 6,
-            "classifier_lr": 2e-3,
         },
     }
 

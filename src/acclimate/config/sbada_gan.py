@@ -67,7 +67,7 @@ class SBADAGANConfig(MethodConfig):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
         "fast": {
-            "steps": 2400,
+            "steps": 4000,
             "lr": 1e-3,
             "width": 24,
             "blocks": 3,

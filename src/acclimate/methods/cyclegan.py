@@ -147,20 +147,17 @@ class ImagePool:
         """Return ``fakes`` with about half of them exchanged for older ones, once the pool is full."""
         if self.size == 0:
             return fakes
-        if self.images is not None:
-            self.images = self.images.to(fakes.device)
-        shown = []
-        for fake in fakes.split(1):
-            if self.images is None or len(self.images) < self.size:
-                self.images = fake.clone() if self.images is None else torch.cat([self.images, fake])
-                shown.append(fake)
-            elif torch.rand(()) < 0.5:
+        kept = fakes[:0] if self.images is None else self.images.to(fakes.device)
+        room = self.size - len(kept)
+        self.images, shown = torch.cat([kept, fakes[:room]]), [*fakes[:room]]
+        for fake in fakes[room:]:
+            if torch.rand(()) < 0.5:
                 index = int(torch.randint(self.size, ()))
-                shown.append(self.images[index : index + 1].clone())
-                self.images[index] = fake[0]
+                shown.append(self.images[index].clone())
+                self.images[index] = fake
             else:
                 shown.append(fake)
-        return torch.cat(shown)
+        return torch.stack(shown)
 
     def state_dict(self) -> dict[str, Any]:
         return {"images": self.images}
