@@ -8,6 +8,7 @@ import io
 import os
 import tarfile
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 from acclimate import Adaptation, adapt
 from acclimate.analysis import Analysis, analyse
+from acclimate.config import CONFIGS
+from acclimate.domains import Images, LabelledImages
+from acclimate.methods import AdaptationData, Method
 
 REAL_DATA = Path(os.environ.get("ACCLIMATE_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -35,8 +40,51 @@ TINY: dict[str, Any] = {
     "adapt": "offline",
     "translation_noise": 0.0,
     "classifier_batch_size": 256,
+    "share_bars": False,
 }
-"""Settings that run the whole pipeline in seconds."""
+"""Settings that run CycleGAN's whole pipeline in seconds."""
+
+SHORT = {"steps": 4, "epochs": 1, "width": 4, "latent": 8, "noise": 8}
+"""For settings that are not in TINY, by the last part of their name."""
+
+
+def tiny(method: str, **changes: Any) -> dict[str, Any]:
+    """Return settings that run a method's whole pipeline in seconds, whatever fields its config has."""
+    names = {field.name for field in fields(CONFIGS[method])}
+    short = {name: SHORT[last] for name in names if (last := name.rpartition("_")[2]) in SHORT}
+    return short | {name: value for name, value in TINY.items() if name in names} | changes
+
+
+def batch(seed: int, count: int = 6, channels: int = 3, size: int = 16) -> Tensor:
+    """Return random images, float in [-1, 1]."""
+    return torch.rand(count, channels, size, size, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def random_data(source: int = 20, target: int = 24, classes: int = 2, size: int = 16) -> AdaptationData:
+    """Return random images of two domains."""
+    pixels = torch.randint(0, 256, (max(source, target), 3, size, size), dtype=torch.uint8)
+    labelled = LabelledImages(pixels[:source], torch.arange(source) % classes)
+    return AdaptationData(labelled, labelled, Images(pixels[:target]))
+
+
+def watch_updates(method: Method) -> list[tuple[str, set[str]]]:
+    """Return a list that will hold, for each of a method's updates, its name and the parameters that it changed."""
+    seen = []
+    update = method._update
+
+    def spy(name: str, *arguments: Any) -> None:
+        before = {key: parameter.detach().clone() for key, parameter in method.named_parameters()}
+        update(name, *arguments)
+        after = method.named_parameters()
+        seen.append((name, {key for key, parameter in after if not torch.equal(parameter, before[key])}))
+
+    method._update = spy  # type: ignore[method-assign]
+    return seen
+
+
+def parameters_of(method: Method, *networks: str) -> set[str]:
+    """Return the names of all parameters of some of a method's networks."""
+    return {name for name, _ in method.named_parameters() if name.partition(".")[0] in networks}
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -14,7 +14,9 @@ import sys
 import time
 import types
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,14 +25,15 @@ from torch import Tensor
 
 import acclimate
 from acclimate import Adaptation, TranslatedImages, adapt
+from acclimate.config import Config
 from acclimate.errors import AcclimateError, DataError, RunError
 from acclimate.inference import predict_files, translate_files
 from acclimate.methods import METHODS
 from acclimate.results import measure
+from acclimate.selection import RULES, candidates, choose, score_snapshots, study
 from acclimate.state import load_tree
-from acclimate.study import study_snapshots
 from acclimate.training import train
-from conftest import TINY
+from conftest import TINY, tiny
 
 
 def weights_digest(run: Path) -> dict[str, str]:
@@ -97,18 +100,59 @@ def test_evaluation_repeats_the_result(finished: Adaptation) -> None:
         measure(finished, "nowhere")
 
 
-def test_every_snapshot_can_be_measured_and_the_study_goes_on(finished: Adaptation) -> None:
-    path = finished.run.path / "snapshot_study.json"
-    study = study_snapshots(finished, images=256, epochs=1)
-    assert list(study["accuracy"]) == ["2", "4", "6"]
-    assert study["last"] == study["accuracy"]["6"]
-    assert study["best"]["accuracy"] == max(study["accuracy"].values())
-    assert study["protocol"]["target_labels_used"] == "for this study only"
-    partial = json.loads(path.read_text())
-    del partial["accuracy"]["4"]
-    path.write_text(json.dumps(partial))
-    assert study_snapshots(finished, images=256, epochs=1)["accuracy"] == study["accuracy"]
-    assert study_snapshots(finished, images=256, epochs=1)["last"] == study["last"]
+def test_every_snapshot_is_scored_without_labels_and_the_study_goes_on(finished: Adaptation) -> None:
+    path = finished.run.path
+    table = score_snapshots(finished, candidates(finished.run))
+    assert list(table) == [4, 6]
+    assert set(table[4]) == set(RULES) - {"last"}
+    before = {file.name: file.stat().st_mtime_ns for file in (path / "selection").iterdir()}
+    found = study(finished)
+    after = {file.name: file.stat().st_mtime_ns for file in (path / "selection").iterdir()}
+    assert set(after) == {f"{step:08d}.safetensors" for step in (2, 4, 6)}
+    assert before.items() <= after.items()
+    assert list(found["accuracy"]) == [2, 4, 6]
+    assert found["last"] == found["accuracy"][6]
+    assert found["best"]["accuracy"] == max(found["accuracy"].values())
+    assert found["scores"] == table
+    assert found["protocol"]["target_labels_used"] == "for this study only"
+    assert json.loads((path / "snapshot_study.json").read_text())["rules"] == found["rules"]
+    assert finished.chosen_snapshot == 6
+
+
+def test_a_rule_chooses_what_translates(tmp_path: Path) -> None:
+    run = adapt(
+        "digits", "digits-m", preset="demo", out=tmp_path / "run", select="source-cycle", **TINY | {"repeats": 1}
+    )
+    chosen = json.loads((tmp_path / "run" / "selection.json").read_text())
+    assert chosen["chosen"] == choose({int(step): row for step, row in chosen["scores"].items()}, "source-cycle")
+    assert run.chosen_snapshot == chosen["chosen"]
+    assert run.run.result["selection"] == {
+        "rule": "source-cycle",
+        "checkpoint": chosen["chosen"],
+        "target_labels_used": False,
+    }
+    assert run.run.result["seconds"]["selection"] > 0
+
+
+def test_runs_share_the_bars_that_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCLIMATE_CACHE", str(tmp_path / "cache"))
+    settings = TINY | {"repeats": 1, "share_bars": True}
+
+    def source_only(name: str, **changes: object) -> dict[str, Any]:
+        adapt("digits", "digits-m", method="source-only", out=tmp_path / name, **settings_of(Config) | changes)
+        return load_tree(tmp_path / name / "models" / "source-only-0.safetensors")
+
+    def settings_of(config: type[Config]) -> dict[str, Any]:
+        return {item.name: settings[item.name] for item in fields(config) if item.name in settings}
+
+    first = source_only("first")
+    again = adapt("digits", "digits-m", out=tmp_path / "again", **settings)
+    bar = load_tree(again.run.model("source-only-0"))
+    assert (first["reused"], bar["reused"]) == (False, True)
+    assert all(torch.equal(first["weights"][name], bar["weights"][name]) for name in first["weights"])
+    assert again.run.result["seconds"]["source_only"] > 0
+    assert not source_only("another", seed=1)["reused"]
+    assert not source_only("longer", classifier_epochs=3)["reused"]
 
 
 def test_a_finished_run_does_nothing_again(finished: Adaptation) -> None:
@@ -147,8 +191,7 @@ def reachable_tensors(root: object) -> list[Tensor]:
 
 @pytest.mark.parametrize("method", sorted(METHODS))
 def test_no_method_can_reach_a_target_label(method: str, tmp_path: Path) -> None:
-    settings = TINY if method == "cyclegan" else {key: TINY[key] for key in ("image_size", "precision")}
-    adaptation = Adaptation.create("digits", "digits-m", method=method, out=tmp_path / "run", **settings)
+    adaptation = Adaptation.create("digits", "digits-m", method=method, out=tmp_path / "run", **tiny(method))
     labels = {split: adaptation.target.labelled(split).labels for split in ("train", "val", "test")}
     own = adaptation.data.source_train.labels.data_ptr(), adaptation.data.source_val.labels.data_ptr()
     built = adaptation.build_method()
@@ -235,10 +278,7 @@ def test_disjoint_halves(tmp_path: Path) -> None:
 
 
 def test_source_only_as_a_method(tmp_path: Path) -> None:
-    settings = {
-        key: value for key, value in TINY.items() if key.startswith(("classifier", "image", "repeats", "precision"))
-    }
-    adaptation = adapt("digits", "digits-m", method="source-only", out=tmp_path / "run", **settings)
+    adaptation = adapt("digits", "digits-m", method="source-only", out=tmp_path / "run", **tiny("source-only"))
     result = adaptation.run.result
     assert result["accuracy"] == result["baselines"]["source_only"]
     with pytest.raises(RunError, match="does not translate"):

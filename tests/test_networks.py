@@ -8,22 +8,36 @@ import torch
 from acclimate.errors import AcclimateError
 from acclimate.networks import (
     CLASSIFIERS,
+    DTNDiscriminator,
+    DTNEncoder,
+    DTNGenerator,
     GTAClassifier,
+    NoisyDiscriminator,
     PatchGAN,
+    PooledDiscriminator,
+    ResidualGenerator,
     UNet,
     build_classifier,
     init_glorot,
     init_normal,
     parameter_count,
 )
+from acclimate.networks.cogan import CoupledDiscriminator, CoupledGenerator
+from acclimate.networks.gen_to_adapt import ClassDiscriminator, FeatureGenerator
 
 
 def test_parameter_counts_are_the_papers() -> None:
     assert parameter_count(UNet(3, 32)) == 2_918_435
     assert parameter_count(PatchGAN(3, 64)) == 224_897
+    assert parameter_count(ResidualGenerator(3, 64, 6)) == 460_547
     assert parameter_count(GTAClassifier(3, 10)) == 330_058
     assert parameter_count(build_classifier("dann", 3, 10, 32)) == 172_090
+    assert parameter_count(build_classifier("dann-bn", 3, 10, 32)) == 221_752
     assert parameter_count(build_classifier("lenet", 3, 10, 32)) == 657_080
+    assert parameter_count(CoupledGenerator(1, 28)) == 7_842_694
+    assert parameter_count(CoupledDiscriminator(1, 10, 28)) == 432_102
+    assert parameter_count(FeatureGenerator(128 + 11, 3, 32)) == 4_090_752
+    assert parameter_count(ClassDiscriminator(3, 10)) == 668_427
 
 
 @pytest.mark.parametrize("image_size", [8, 15, 16, 28, 32, 64, 128])
@@ -38,11 +52,31 @@ def test_every_size_and_channel_count_keeps_shapes_and_ranges(image_size: int, c
     assert scores.shape == (2, 1, side, side)
     assert scores.min() >= 0
     assert scores.max() <= 1
+    redrawn = ResidualGenerator(channels, 4, 1, image_size, 5)(images, torch.randn(2, 5))
+    assert redrawn.shape == images.shape
+    assert redrawn.abs().max() <= 1
+    for discriminator in (NoisyDiscriminator, PooledDiscriminator):
+        assert discriminator(channels, 4, image_size)(images).shape == (2, 1)
+    features = DTNEncoder(channels, 4, image_size, 6)(images)
+    assert features.shape == (2, 6)
+    drawn = DTNGenerator(channels, 4, image_size, 6)(features)
+    assert drawn.shape == images.shape
+    assert max(drawn.abs().max(), features.abs().max()) <= 1
+    assert DTNDiscriminator(channels, 4, image_size)(images).shape == (2, 3)
     for name in CLASSIFIERS:
         classifier = build_classifier(name, channels, 7, image_size)
         assert classifier.features(images).shape == (2, classifier.feature_size)
         assert classifier(images).shape == (2, 7)
     assert build_classifier("gta", channels, 7, image_size).feature_size == 128
+    drawn = CoupledGenerator(channels, image_size, latent=5, width=4)(torch.randn(2, 5))
+    assert [one.shape for one in drawn] == [images.shape] * 2
+    discriminator = CoupledDiscriminator(channels, 7, image_size)
+    assert discriminator(*drawn).shape == (4, 1)
+    assert discriminator.label(discriminator.features_of_target(images)).shape == (2, 7)
+    redrawn = FeatureGenerator(20, channels, image_size, noise=3, width=4)(torch.randn(2, 13), torch.eye(7)[[1, 2]])
+    assert redrawn.shape == images.shape
+    assert [logits.shape for logits in ClassDiscriminator(channels, 7, width=4)(redrawn)] == [(2, 1), (2, 7)]
+    assert max(one.abs().max() for one in (*drawn, redrawn)) <= 1
 
 
 def test_patchgan_sees_23_by_23_pixels() -> None:
@@ -71,6 +105,14 @@ def test_classifier_refuses_tiny_images_and_single_classes() -> None:
         GTAClassifier(3, 10, 6)
     with pytest.raises(AcclimateError, match="at least two classes"):
         GTAClassifier(3, 1, 32)
+
+
+def test_counting_features_teaches_no_batch_norm() -> None:
+    classifier = build_classifier("dann-bn", 3, 10, 16)
+    assert classifier.training
+    assert all(module.training for module in classifier.modules())
+    assert classifier.features[1].running_mean.abs().max() == 0
+    assert classifier.features[1].num_batches_tracked == 0
 
 
 def test_dropout_modes_at_inference() -> None:
@@ -121,3 +163,38 @@ def test_group_norm_is_instance_norm() -> None:
 
     x = torch.randn(4, 6, 5, 5)
     assert torch.allclose(instance_norm(6)(x), torch.nn.InstanceNorm2d(6, eps=1e-3)(x), atol=1e-6)
+
+
+def test_noise_makes_the_residual_generator_draw_something_else() -> None:
+    generator, images = ResidualGenerator(3, 8, 1, 16, 5).eval(), torch.rand(4, 3, 16, 16)
+    first, second = (generator(images, torch.randn(4, 5)) for _ in range(2))
+    assert not torch.equal(first, second)
+    silence = torch.zeros(4, 5)
+    assert torch.equal(generator(images, silence), generator(images, silence))
+
+
+def test_the_noisy_discriminator_is_noisy_while_training_only() -> None:
+    discriminator, images = NoisyDiscriminator(3, 8, 16, noise=0.2, dropout=0.0), torch.rand(4, 3, 16, 16)
+    assert not torch.equal(discriminator(images), discriminator(images))
+    discriminator.eval()
+    assert torch.equal(discriminator(images), discriminator(images))
+    quiet = NoisyDiscriminator(3, 8, 16, noise=0.0, dropout=0.0)
+    assert torch.equal(quiet(images), quiet(images))
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_noise_has_the_asked_for_spread_in_any_layout(memory_format: torch.memory_format) -> None:
+    from acclimate.networks.discriminators import GaussianNoise
+
+    torch.manual_seed(0)
+    x = torch.zeros(8, 16, 20, 20).to(memory_format=memory_format)
+    noise = GaussianNoise(0.2)(x)
+    assert noise.shape == x.shape
+    assert noise.is_contiguous(memory_format=memory_format)
+    assert noise.std().item() == pytest.approx(0.2, rel=0.02)
+    assert abs(noise.mean().item()) < 0.005
+
+
+def test_the_patchgans_probabilities_are_squashed_logits() -> None:
+    discriminator, images = PatchGAN(3, 4, 16), torch.rand(2, 3, 16, 16)
+    assert torch.equal(discriminator(images), discriminator.logits(images).sigmoid())

@@ -23,6 +23,7 @@ from PIL import Image
 
 from acclimate import Adaptation, adapt, analysis
 from acclimate.analysis import Analysis
+from acclimate.config import CONFIGS
 from acclimate.curves import Panel
 from acclimate.report import write_report
 from acclimate.report.charts import Group, line_chart, nice_ticks, scatter, thinned
@@ -213,18 +214,23 @@ def test_a_checkpoint_chosen_without_labels_is_shown(finished: Adaptation, analy
         "rule": "least entropy",
         "chosen": 4,
         "scores": {"2": {"entropy": 0.5, "FID": 30.0}, "4": {"entropy": 0.25, "FID": 20.0}, "6": {"entropy": 0.75}},
-        "predicted_accuracy": {"mean": 0.5, "low": 0.4, "high": 0.625},
     }
     (copy.run.path / "selection.json").write_text(json.dumps(selection))
     page = Page(write_report([copy], tmp_path / "report.html").read_text())
     check_structure(page)
-    assert "Predicted without target labels: 50.0 % , between 40.0 and 62.5 %." in page.text
     assert "The rule “least entropy” chose step 4" in page.text
     assert "chosen: 4" in page.text
     assert "entropy over 6 steps: entropy from 0.5 to 0.75" in [svg.get("aria-label") for svg in page.all("svg")]
-    selection["predicted_accuracy"] = None
-    (copy.run.path / "selection.json").write_text(json.dumps(selection))
-    assert "Predicted" not in Page(write_report([copy], tmp_path / "report.html").read_text()).text
+
+
+def test_the_forecast_stands_beside_the_accuracy(finished: Adaptation, analysed: Analysis, tmp_path: Path) -> None:
+    copy = Adaptation(shutil.copytree(finished.run.path, tmp_path / "run"))
+    result = copy.run.result
+    result["forecast"] = {"mean": 0.5, "low": 0.4, "high": 0.625}
+    result["accuracy"]["mean"] = 0.4
+    (copy.run.path / "result.json").write_text(json.dumps(result))
+    text = Page(write_report([copy], tmp_path / "report.html").read_text()).text
+    assert "Forecast without target labels: 50.0 % , between 40.0 and 62.5 %, which is off by 10.0 points." in text
 
 
 def test_several_runs_side_by_side(finished: Adaptation, analysed: Analysis, tmp_path: Path) -> None:
@@ -340,7 +346,7 @@ def test_what_was_seen_is_said_as_it_was(finished: Adaptation, analysed: Analysi
 
 def test_settings_that_differ_from_the_preset_are_marked(finished: Adaptation, analysed: Analysis) -> None:
     settings = {name: (value, usual) for name, value, usual in Summary(finished, analysed).settings}
-    assert settings["steps"] == ("6", "3600")
+    assert settings["steps"] == ("6", str(CONFIGS["cyclegan"].preset("demo").steps))
     assert settings["cycle_weight"] == ("8.0", "")
     assert settings["target_only"] == ("yes", "")
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import csv
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -7,10 +9,9 @@ from typing import Any
 import pytest
 
 from acclimate.errors import RunError
-from acclimate.tables import markdown, read_results
+from acclimate.tables import Result, list_table, matrix_table, published, read_results
 
 ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "docs" / "results"
 
 
 def result(seed: int, adapted: float, **changes: Any) -> dict[str, Any]:
@@ -30,15 +31,62 @@ def result(seed: int, adapted: float, **changes: Any) -> dict[str, Any]:
     } | changes
 
 
+def at(*contents: dict[str, Any]) -> list[Result]:
+    return [Result(Path(f"runs/{number}.json"), content) for number, content in enumerate(contents)]
+
+
 def test_one_run_shows_its_classifier_seeds() -> None:
-    assert (
-        "| a → b | cyclegan `fast` | 50.0 ± 1.0 | **80.0 ± 1.0** | – | 3 classifier seeds | 1 | CPU, 2 threads |"
-        in markdown([result(0, 0.8)])
-    )
+    cells = "| a → b | cyclegan fast | 50.0 ± 1.0 | **80.0 ± 1.0** | – | – | 3 classifier seeds | 1 | CPU, 2 threads |"
+    assert f"{cells} [0](runs/0.json) |" in list_table(at(result(0, 0.8)))
 
 
 def test_several_runs_show_pipeline_seeds() -> None:
-    assert "**80.0 ± 10.0** | – | 2 pipeline seeds" in markdown([result(0, 0.7), result(1, 0.9)])
+    table = list_table(at(result(0, 0.7), result(1, 0.9)))
+    assert "**80.0 ± 10.0** | – | – | 2 pipeline seeds" in table
+    assert "[0](runs/0.json) [1](runs/1.json)" in table
+
+
+def test_a_single_training_has_no_spread() -> None:
+    one = {"mean": 0.8, "std": 0.0, "runs": [0.8], "spread": "classifier seeds"}
+    assert "| **80.0** | – | – | 1 classifier seed |" in list_table(at(result(0, 0.8, accuracy=one)))
+
+
+def pair_results() -> list[Result]:
+    known = {"source": "mnist", "target": "usps"}
+    return at(
+        result(0, 0.8, **known),
+        result(0, 0.85, method="dann", **known),
+        result(0, 0.6),
+        result(0, 0.9, target="usps", source="mnist", preset="fast", method="adda", accuracy=None),
+    )
+
+
+def test_the_matrix_has_the_best_in_bold_and_published_numbers_in_brackets() -> None:
+    lines = matrix_table(pair_results()).splitlines()
+    assert lines[0] == "| method | a → b | mnist → usps |"
+    assert "| source-only | 50.0 ± 1.0 | 50.0 ± 0.0 [79.3 ± 3.5] |" in lines
+    assert "| cyclegan | **60.0 ± 1.0** | 80.0 ± 1.0 [85.4 ± 1.6] |" in lines
+    assert "| dann | – | **85.0 ± 1.0** [85.1] |" in lines
+    assert any(line.startswith("| target-only | – | – [95.6 ± 0.4] |") for line in lines)
+    assert "- mnist → usps, dann (3 classifier seeds): [0](runs/1.json)" in lines
+
+
+def test_csv_and_latex() -> None:
+    rows = list(csv.DictReader(io.StringIO(list_table(pair_results(), "csv"))))
+    assert [row["method"] for row in rows] == ["cyclegan fast", "adda fast", "cyclegan fast", "dann fast"]
+    assert rows[2]["published"] == "85.4 ± 1.6"
+    assert rows[2]["files"] == "runs/0.json"
+    latex = matrix_table(pair_results(), "latex")
+    assert latex.startswith("\\begin{tabular}{lcc}\n\\toprule\nmethod & a $\\to$ b & mnist $\\to$ usps \\\\\n\\midrule")
+    assert "dann & -- & \\textbf{85.0 $\\pm$ 1.0} [85.1]" in latex
+    assert "→" not in latex.split("\\end{tabular}")[0]
+
+
+def test_published_numbers_name_their_source() -> None:
+    data = json.loads((ROOT / "src" / "acclimate" / "published.json").read_text())
+    assert all(one["from"] in data["sources"] and 0 < one["accuracy"] < 1 for one in data["results"])
+    assert published("mnist", "mnist-m", "cyclegan") == "83.7 ± 0.4"
+    assert published("a", "b", "cyclegan") == ""
 
 
 def test_reading(tmp_path: Path) -> None:
@@ -55,13 +103,14 @@ def test_reading(tmp_path: Path) -> None:
         read_results([tmp_path / "empty"])
 
 
-def test_the_readme_shows_the_committed_results() -> None:
-    table = markdown(read_results([RESULTS])) if any(RESULTS.rglob("*.json")) else ""
+def test_the_readme_shows_the_committed_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    table = list_table(read_results([Path("docs/results")]))
     assert f"<!-- results -->\n{table}\n<!-- /results -->" in (ROOT / "README.md").read_text()
 
 
 def test_committed_results_carry_their_protocol() -> None:
-    for one in read_results([RESULTS]) if any(RESULTS.rglob("*.json")) else []:
+    for one in (result.content for result in read_results([ROOT / "docs" / "results"])):
         assert one["selection"]["target_labels_used"] is False
         assert one["versions"]["torch"]
         assert one["commit"]

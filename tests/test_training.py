@@ -118,6 +118,30 @@ def test_interrupted_and_resumed_is_bit_for_bit_unbroken(tmp_path: Path, stop_at
     assert len(steps) == len(set(steps))
 
 
+def test_moments_of_a_channels_last_network_are_resumed_in_their_order(tmp_path: Path) -> None:
+    def phase(steps: int) -> tuple[Phase, nn.Module]:
+        torch.manual_seed(0)
+        network, images = nn.Conv2d(3, 4, 3), torch.randn(5, 3, 6, 6)
+        ENGINE.place(network)
+        optimizer = torch.optim.Adam(network.parameters(), 0.01, fused=True)
+
+        def step(number: int) -> dict[str, Tensor]:
+            loss = network(images).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            return {"loss": loss}
+
+        return Phase("conv", steps, step, {"network": network, "optimizer": optimizer}, 100), network
+
+    run, (whole, network) = new_run(tmp_path / "run"), phase(4)
+    train(whole, new_run(tmp_path / "whole"), ENGINE, 0)
+    train(phase(2)[0], run, ENGINE, 0)
+    rest, resumed = phase(4)
+    train(rest, run, ENGINE, 0)
+    assert torch.equal(network.weight, resumed.weight)
+
+
 def test_after_a_crash_the_log_is_cut_back_to_the_checkpoint(tmp_path: Path) -> None:
     whole = Toy()
     train(whole.phase, new_run(tmp_path / "whole"), ENGINE, 7, checkpoint_every=10, log_every=5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -11,8 +12,9 @@ from typing import Any
 
 import torch
 
+from acclimate.bars import bar_path
 from acclimate.classification import ClassifierTraining
-from acclimate.config import CONFIGS, Config
+from acclimate.config import CONFIGS, Config, TranslationConfig
 from acclimate.domains import DOMAINS, DataOptions, Domain, Images, LabelledImages, check_pair, open_domain
 from acclimate.domains.base import default_data_root
 from acclimate.errors import DataError, RunError
@@ -169,7 +171,13 @@ class Adaptation:
             LabelledImages(train.pixels[part], train.labels[part]),
             LabelledImages(val.pixels[part], val.labels[part]),
             Images(target.pixels[1::2]) if halve else target,
+            self._paired,
         )
+
+    @property
+    def _paired(self) -> bool:
+        """Whether source and target show the same objects in the same order, which a folder's splits need not."""
+        return self.content == "shared" and self.source.names("train") == self.target.names("train")
 
     def run_all(self) -> dict[str, Any]:
         """Do whatever is not done yet, and return the result, which is also written to ``result.json``."""
@@ -184,9 +192,11 @@ class Adaptation:
             say(f"{name}: {domain.name}, " + ", ".join(f"{count:,} {split}" for split, count in domain.sizes().items()))
         if self.method_class.adapts:
             self.train_method()
+        self.train_classifiers("source-only")
+        if self.method_class.adapts and self.config.select != "last":
+            self.select_snapshot()
         if self.method_class.translates and not self.method_class.classifies:
             self.train_classifiers("adapted")
-        self.train_classifiers("source-only")
         if (self.config.target_only or self.own_kind == "target-only") and self.target.has_labels:
             self.train_classifiers("target-only")
         if self.method_class.translates:
@@ -231,7 +241,7 @@ class Adaptation:
 
     @property
     def chosen_snapshot(self) -> int:
-        """The step of the snapshot that adapts: the last one.
+        """The step of the snapshot that adapts: the last one, or what the settings' rule chose.
 
         Raises
         ------
@@ -241,7 +251,21 @@ class Adaptation:
         snapshots = self.run.snapshots()
         if not snapshots:
             raise RunError(f"{self.run.path} is not adapted yet: go on with acclimate run --resume {self.run.path}")
-        return max(snapshots)
+        if self.config.select == "last":
+            return max(snapshots)
+        path = self.run.path / "selection.json"
+        if not path.exists():
+            raise RunError(
+                f"{self.run.path} has chosen no snapshot yet: go on with acclimate run --resume {self.run.path}"
+            )
+        return int(json.loads(path.read_text())["chosen"])
+
+    def select_snapshot(self) -> None:
+        """Choose the snapshot that adapts by the settings' label-free rule, if that is not done yet."""
+        from acclimate.selection import select
+
+        if not (self.run.path / "selection.json").exists():
+            select(self, self.config.select)
 
     def method(self, snapshot: int | None = None) -> Method:
         """Return the trained method, from a snapshot's step or the chosen one.
@@ -260,7 +284,7 @@ class Adaptation:
         return method.eval()
 
     def translator(self, snapshot: int | None = None) -> Translator:
-        """Return the trained translator, from a snapshot's step or the chosen one.
+        """Return the trained translator: a snapshot's, given its step, or what the settings say.
 
         Raises
         ------
@@ -269,7 +293,8 @@ class Adaptation:
         """
         if not self.method_class.translates:
             raise RunError(f"{self.run.path}: the method {self.method_class.name} does not translate images")
-        return Translator(self.method(snapshot), self.engine)
+        noise = self.config.translation_noise if isinstance(self.config, TranslationConfig) else 0.0
+        return Translator(self.method(snapshot), self.engine, noise)
 
     def translated_source(self) -> tuple[LabelledImages | TranslatedImages, LabelledImages]:
         """Return the source's training and validation images in the target's style.
@@ -277,21 +302,34 @@ class Adaptation:
         Offline, both are written to the run once. On the fly only the validation images are translated beforehand, in
         memory, as a validation set has to stay the same from epoch to epoch.
         """
-        offline = getattr(self.config, "adapt", "offline") == "offline"
         train = self.data.source_train.first(self.config.classifier_images or None)
-        val = self._translated("val", self.data.source_val, keep=offline)
-        if not offline:
-            return TranslatedImages(train, self.translator()), val
-        return self._translated("train", train, keep=True), val
+        if self._offline:
+            return self._translated("train", train), self.validation("adapted")
+        return TranslatedImages(train, self.translator()), self.validation("adapted")
 
-    def _translated(self, split: str, images: LabelledImages, *, keep: bool) -> LabelledImages:
+    def validation(self, kind: str) -> LabelledImages:
+        """Return the labelled images that a kind of classifier is validated on while it trains.
+
+        Translated source for the adapted one, unless the method classifies by itself; source for source-only.
+        """
+        if kind == "target-only":
+            return self.target.labelled("val")
+        if kind == "adapted" and not self.method_class.classifies:
+            return self._translated("val", self.data.source_val)
+        return self.data.source_val
+
+    @property
+    def _offline(self) -> bool:
+        return not (isinstance(self.config, TranslationConfig) and self.config.adapt == "on-the-fly")
+
+    def _translated(self, split: str, images: LabelledImages) -> LabelledImages:
         path = self.run.path / "translated" / f"{split}.safetensors"
-        if keep and path.exists():
+        if self._offline and path.exists():
             return LabelledImages(load_tree(path)["pixels"], images.labels)
         start = time.monotonic()
         seed = seed_for(self.config.seed, "translation", split)
         pixels = self.translator().all(images.pixels, seed, description=f"translating {split}")
-        if keep:
+        if self._offline:
             save_tree(path, {"pixels": pixels, "seconds": time.monotonic() - start})
         return LabelledImages(pixels, images.labels)
 
@@ -300,16 +338,23 @@ class Adaptation:
         missing = [name for name in self._names(kind) if not self.run.model(name).exists()]
         if not missing:
             return
-        train_set, val = self._classifier_data(kind)
         for name in missing:
-            training = ClassifierTraining(name, train_set, val, self.config, self.task, self.engine, self.config.seed)
-            seconds = self._train(training.phase)
-            cost = (
-                training.train.cost if isinstance(training.train, TranslatedImages) else {"seconds": 0.0, "images": 0}
-            )
-            weights = training.classifier.state_dict()
-            save_tree(self.run.model(name), {"weights": weights, "seconds": seconds, "translation": cost})
+            shared = bar_path(self, kind, name) if self.config.share_bars and kind != "adapted" else None
+            if shared is not None and shared.exists():
+                save_tree(self.run.model(name), load_tree(shared) | {"reused": True})
+                continue
+            model = self._train_classifier(kind, name)
+            save_tree(self.run.model(name), model)
+            if shared is not None:
+                save_tree(shared, model)
             self.run.drop_checkpoints(name)
+
+    def _train_classifier(self, kind: str, name: str) -> dict[str, Any]:
+        train_set, val = self._classifier_data(kind)
+        training = ClassifierTraining(name, train_set, val, self.config, self.task, self.engine, self.config.seed)
+        seconds = self._train(training.phase)
+        cost = training.train.cost if isinstance(training.train, TranslatedImages) else {"seconds": 0.0, "images": 0}
+        return {"weights": training.classifier.state_dict(), "seconds": seconds, "translation": cost, "reused": False}
 
     def trained_kinds(self) -> list[str]:
         """Return the kinds of classifiers that are trained."""
@@ -327,8 +372,8 @@ class Adaptation:
         if kind == "adapted":
             return self.translated_source()
         if kind == "source-only":
-            return self.data.source_train, self.data.source_val
-        return self.target.labelled("train"), self.target.labelled("val")
+            return self.data.source_train, self.validation(kind)
+        return self.target.labelled("train"), self.validation(kind)
 
     def classifier(self, kind: str | None = None) -> Classifier:
         """Return the run's trained classifier: the adapted one, or that of another kind.

@@ -19,7 +19,6 @@ from acclimate.curves import Curves, read_curves
 from acclimate.domains.base import UNKNOWN_LABEL, LabelledImages, digest
 from acclimate.errors import RunError
 from acclimate.images import to_float, to_uint8
-from acclimate.methods import CycleGAN
 from acclimate.progress import progress
 from acclimate.results import KINDS
 from acclimate.state import load_tree, save_tree
@@ -262,15 +261,14 @@ class _Parts:
 
     def cycles(self) -> None:
         method = self.translator.method
-        if not isinstance(method, CycleGAN):
+        if not method.translates_back:
             self.missing["cycles"] = f"the method {method.name} has no generator back to the source"
             return
         x = self.source.pixels[one_of_each(self.source.labels, CYCLES)]
         y = self.target.pixels[one_of_each(self.target.labels, CYCLES)]
 
         def back(pixels: Tensor) -> Tensor:
-            with torch.no_grad(), self.engine.autocast():
-                return to_uint8(method.F(to_float(pixels.to(self.engine.device)))).cpu()
+            return to_uint8(method.translate_back(to_float(pixels.to(self.engine.device)))).cpu()
 
         with torch.random.fork_rng():
             torch.manual_seed(self.seed("cycles"))

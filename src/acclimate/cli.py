@@ -61,9 +61,11 @@ def build_app(tokens: Sequence[str]) -> App:
     app.command(translate)
     app.command(predict)
     app.command(evaluate)
+    app.command(select)
     app.command(figures)
     app.command(report)
     app.command(table)
+    app.command(bench)
     data = App(name="data", help="List, fetch and look at domains.")
     data.command(data_list, name="list")
     data.command(data_prepare, name="prepare")
@@ -179,6 +181,7 @@ def summary_table(adaptation: Adaptation) -> str:
     ]
     if result["accuracy"] is None:
         lines.append("  the target has no labels: accuracy unknown")
+        lines.append(f"  {_forecast_line(result)}")
     else:
         lines.append(
             f"  accuracy on {result['protocol']['splits']['target'][2]:,} target test images, %"
@@ -194,13 +197,20 @@ def summary_table(adaptation: Adaptation) -> str:
                 gain = 100 * (row["mean"] - bars["source_only"]["mean"]) if name != "source-only" else None
                 note = f"   {gain:+5.1f}" if gain is not None else ""
                 lines.append(f"    {name:<12} {100 * row['mean']:5.1f} +- {100 * row['std']:.1f}{note}")
-    if adaptation.method_class.translates:
+        lines.append(f"  {_forecast_line(result)}")
+    if result["translation"]["images"]:
         lines.append(f"  {_translation_costs(result)}")
+    if adaptation.method_class.translates:
         lines.append(f"  pictures     {path / 'figures'}")
     lines.append(f"  took         {seconds['total'] / 60:.1f} minutes of training")
     lines.append(f"  result       {path / 'result.json'}")
     lines.append(f"  next         acclimate report {path}")
     return "\n".join(lines)
+
+
+def _forecast_line(result: Mapping[str, Any]) -> str:
+    low, mean, high = (100 * result["forecast"][name] for name in ("low", "mean", "high"))
+    return f"forecast     {mean:.0f} % ({low:.0f} to {high:.0f}), made without target labels"
 
 
 def _translation_costs(result: Mapping[str, Any]) -> str:
@@ -218,7 +228,7 @@ def _translation_costs(result: Mapping[str, Any]) -> str:
     return f"translation  {config['adapt']}: {seconds:.1f} s, {size:,.1f} MB on disk ({other})"
 
 
-def evaluate(run: Path, domain: str | None = None, /, *, snapshots: bool = False, device: str | None = None) -> None:
+def evaluate(run: Path, domain: str | None = None, /, *, device: str | None = None) -> None:
     """Measure a run's classifiers on the target's test images, or on another labelled domain or folder.
 
     Parameters
@@ -227,18 +237,45 @@ def evaluate(run: Path, domain: str | None = None, /, *, snapshots: bool = False
         The run directory.
     domain
         A domain or folder with the same classes; by default the run's target.
-    snapshots
-        Measure every snapshot of the translator instead: a study, for which target labels are read.
     device
         Where to compute; by default where the run was trained.
     """
     from acclimate.adaptation import Adaptation
     from acclimate.results import measure
-    from acclimate.study import study_snapshots
 
-    adaptation = Adaptation(run, device)
-    measured = study_snapshots(adaptation) if snapshots else measure(adaptation, domain)
-    print(json.dumps(measured, indent=1))
+    print(json.dumps(measure(Adaptation(run, device), domain), indent=1))
+
+
+def select(runs: list[Path], /, *, study: bool = False, out: Path | None = None, device: str | None = None) -> None:
+    """Score a run's snapshots without labels, and show which one each rule would choose.
+
+    What a run has chosen stays as it is: choose at its start, by --select RULE.
+
+    Parameters
+    ----------
+    runs
+        Run directories.
+    study
+        Measure every snapshot on target labels too, and how well each rule does over all the runs.
+    out
+        A JSON file for the study over all the runs.
+    device
+        Where to compute; by default where the run was trained.
+    """
+    from acclimate.adaptation import Adaptation
+    from acclimate.selection import choice_table, study_runs
+    from acclimate.state import write_json
+
+    adaptations = [Adaptation(run, device) for run in runs]
+    if not study:
+        if out is not None:
+            raise AcclimateError("--out is for the result of --study")
+        print("\n\n".join(choice_table(adaptation) for adaptation in adaptations))
+        return
+    text, result = study_runs(adaptations)
+    if out is not None:
+        write_json(out, result)
+    print(text)
 
 
 def translate(
@@ -358,28 +395,119 @@ def report(*runs: Path, out: Path | None = None, device: str | None = None) -> N
     print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
 
 
-def table(results: list[Path], /, *, into: Path | None = None) -> None:
-    """Print a Markdown table of results.
+def table(
+    results: list[Path],
+    /,
+    *,
+    layout: Literal["list", "matrix"] = "list",
+    format: Literal["markdown", "csv", "latex"] = "markdown",  # noqa: A002
+    into: Path | None = None,
+) -> None:
+    """Print a table of results.
 
     Parameters
     ----------
     results
         Result files, or folders with such files or runs in any nesting.
+    layout
+        list has a row a pair, method and preset, with costs; matrix has methods by pairs.
+    format
+        markdown, csv or latex (booktabs).
     into
         A Markdown file whose part between <!-- results --> and <!-- /results --> becomes the table.
     """
-    from acclimate.tables import markdown, read_results
+    from acclimate.tables import list_table, matrix_table, read_results
 
-    text = markdown(read_results(results))
+    text = (matrix_table if layout == "matrix" else list_table)(read_results(results), format)
     if into is None:
         print(text)
         return
+    if format != "markdown":
+        raise AcclimateError("--into takes a Markdown table")
     begin, end = "<!-- results -->", "<!-- /results -->"
     document = into.read_text()
     if begin not in document or end not in document:
         raise AcclimateError(f"{into} has no place for the table: {begin} and {end}")
     before, after = document.split(begin)[0], document.split(end)[1]
     into.write_text(f"{before}{begin}\n{text}\n{end}{after}")
+
+
+def bench(
+    *,
+    pairs: str,
+    methods: str = "all",
+    seeds: int = 3,
+    preset: str = "fast",
+    out: Path = Path("runs/bench"),
+    set: list[str] | None = None,  # noqa: A002
+    data_root: Path | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+    estimate: bool = True,
+    slurm: int | None = None,
+) -> None:
+    """Run methods x pairs x seeds, and print the table with the published numbers beside ours.
+
+    The same command goes on where it was stopped. Started several times, the processes share the cells out.
+
+    Parameters
+    ----------
+    pairs
+        SOURCE:TARGET, several with commas between.
+    methods
+        Names with commas between, or all.
+    seeds
+        How many, from 0.
+    preset
+        Of every method: fast or paper.
+    out
+        The folder of all runs.
+    set
+        NAME=VALUE: a setting to change, for each method that has it.
+    data_root
+        Where publishers' files lie or are downloaded to; by default $ACCLIMATE_DATA.
+    device
+        auto, cpu, cuda, cuda:1.
+    threads
+        CPU threads of each run.
+    estimate
+        Time a few steps of each method first, and say how long the whole will take.
+    slurm
+        Print a SLURM array script with so many tasks instead.
+    """
+    from acclimate.benchmark import Matrix, announce, parse_methods, parse_pairs, run_matrix, slurm_script
+    from acclimate.tables import matrix_table, read_results
+
+    settings = dict(_name_and_value(item) for item in set or [])
+    options = {"data-root": data_root and data_root.expanduser().resolve(), "device": device, "threads": threads}
+    matrix = Matrix(
+        parse_pairs(pairs),
+        parse_methods(methods),
+        seeds,
+        preset,
+        out,
+        settings,
+        {name: str(value) for name, value in options.items() if value is not None},
+    )
+    if slurm is not None:
+        again = ["--pairs", pairs, "--methods", methods, "--seeds", str(seeds), "--preset", preset, "--out", str(out)]
+        again += [word for item in set or [] for word in ("--set", item)]
+        again += [f"--{name}={value}" for name, value in matrix.options.items()]
+        print(slurm_script(matrix, [*again, "--no-estimate"], slurm))
+        return
+    if estimate:
+        announce(matrix)
+    failed = run_matrix(matrix)
+    print(matrix_table(read_results([out])))
+    for cell, error in failed.items():
+        print(f"- not there: {cell}: {error}")
+
+
+def _name_and_value(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not separator:
+        raise AcclimateError(f"--set takes NAME=VALUE, not {text!r}")
+    return name.replace("-", "_"), value
 
 
 def data_list(*, data_root: Path | None = None) -> None:

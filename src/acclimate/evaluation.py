@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from acclimate.classification import predict_logits
@@ -29,8 +30,11 @@ class Classifier:
 
     def probabilities(self, pixels: Tensor) -> Tensor:
         """Return class probabilities, float32 ``[N, classes]``, for uint8 images ``[N, C, H, W]``."""
-        logits = [predict_logits(network, pixels, self.engine) for network in self.networks]
-        return sum(one.softmax(1) for one in logits) / len(logits)  # type: ignore[return-value]
+        return torch.stack(self.each_probabilities(pixels)).mean(0)
+
+    def each_probabilities(self, pixels: Tensor) -> list[Tensor]:
+        """Return each network's class probabilities, float32 ``[N, classes]``."""
+        return [predict_logits(network, pixels, self.engine).softmax(1) for network in self.networks]
 
     def accuracies(self, test: LabelledImages) -> list[float]:
         """Return each network's share of right answers."""

@@ -61,11 +61,12 @@ class _LogBar:
         rate = (self.done - self.first) / max(self.last - self.start, 1e-9)
         left = (self.total - self.done) / rate if self.total and rate > 0 else 0.0
         of_total = f"/{self.total:,.0f}" if self.total else ""
-        eta = f", {_clock(left)} left" if left >= 1 else f", took {_clock(self.last - self.start)}"
+        eta = f", {clock(left)} left" if left >= 1 else f", took {clock(self.last - self.start)}"
         say(f"{self.description}: {self.done:,.0f}{of_total} {self.unit}, {rate:,.1f}/s{eta}  {self.text}".rstrip())
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Return a duration as minutes and seconds, with hours where there are any."""
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
 

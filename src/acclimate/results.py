@@ -18,6 +18,7 @@ import torch
 from acclimate._version import __version__
 from acclimate.domains import check_pair, open_domain
 from acclimate.errors import DataError
+from acclimate.forecast import forecast_accuracy
 from acclimate.state import load_tree
 from acclimate.training import Engine
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from acclimate.adaptation import Adaptation
 
 SCHEMA = 1
+FORECAST_SAMPLE = 2_000
+"""Images a domain that the target accuracy is forecast from."""
 KINDS = ("source-only", "adapted", "target-only")
 """The classifiers that a run trains."""
 
@@ -49,9 +52,10 @@ def build_result(adaptation: Adaptation) -> dict[str, Any]:
         "seed": adaptation.config.seed,
         "accuracy": measured[own],
         "ensemble_accuracy": ensemble,
+        "forecast": _forecast(adaptation),
         "baselines": {"source_only": measured["source-only"], "target_only": measured["target-only"]},
         "selection": {
-            "rule": "last",
+            "rule": adaptation.config.select,
             "checkpoint": adaptation.chosen_snapshot if adaptation.method_class.adapts else 0,
             "target_labels_used": False,
         },
@@ -65,6 +69,14 @@ def build_result(adaptation: Adaptation) -> dict[str, Any]:
         **_costs(adaptation),
         **environment(adaptation.engine),
     }
+
+
+def _forecast(adaptation: Adaptation) -> dict[str, Any]:
+    """Forecast the accuracy on the target from its training images, whose labels stay unread."""
+    classifier, val = adaptation.classifier(), adaptation.validation(adaptation.own_kind).first(FORECAST_SAMPLE)
+    target = adaptation.data.target_train.first(FORECAST_SAMPLE)
+    on_val, on_target = (classifier.each_probabilities(images.pixels) for images in (val, target))
+    return forecast_accuracy(on_val, val.labels, on_target)
 
 
 def measure(adaptation: Adaptation, domain: str | Path | None = None) -> dict[str, Any]:
@@ -91,15 +103,18 @@ def _costs(adaptation: Adaptation) -> dict[str, Any]:
     written = [load_tree(path) for path in (adaptation.run.path / "translated").glob("*.safetensors")]
     models = {path.stem: load_tree(path) for path in (adaptation.run.path / "models").glob("*.safetensors")}
     kinds = {kind: sum(model["seconds"] for name, model in models.items() if name.startswith(kind)) for kind in KINDS}
+    chosen = adaptation.run.path / "selection.json"
+    selection = json.loads(chosen.read_text())["seconds"] if chosen.exists() else 0.0
     translator, once = sum(phases.values()), sum(file["seconds"] for file in written)
     on_the_fly = [model["translation"] for model in models.values()]
     seconds = {
         "translator": translator,
+        "selection": selection,
         "translation": once + sum(cost["seconds"] for cost in on_the_fly),
         "classifier": kinds[adaptation.own_kind],
         "source_only": kinds["source-only"],
         "target_only": kinds["target-only"],
-        "total": translator + once + sum(kinds.values()),
+        "total": translator + selection + once + sum(kinds.values()),
     }
     return {
         "seconds": {name: round(value, 1) for name, value in seconds.items()},

@@ -1,17 +1,106 @@
-"""Tables of results: from result files alone, every number with its spread."""
+"""Tables of results, from result files alone: every number with its spread, its published peer and its files."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from statistics import fmean, pstdev
-from typing import Any
+from typing import Any, Literal
 
 from acclimate.errors import RunError
 
-Result = Mapping[str, Any]
+Format = Literal["markdown", "csv", "latex"]
+BARS = ("source-only", "target-only")
+
+
+@dataclass(frozen=True)
+class Result:
+    """A result file.
+
+    Attributes
+    ----------
+    path
+        Where it lies.
+    content
+        What it says.
+    """
+
+    path: Path
+    content: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A mean with its spread, in %.
+
+    Attributes
+    ----------
+    mean, std
+        Over ``count`` accuracies; the population standard deviation, as in the paper.
+    count, over
+        How many, and of what: ``classifier seeds`` of one run, or ``pipeline seeds``.
+    """
+
+    mean: float
+    std: float
+    count: int
+    over: str
+
+    @classmethod
+    def of(cls, accuracies: Sequence[Mapping[str, Any] | None]) -> Spread | None:
+        """Return one run's own spread, or that of the means of several; None where nothing was measured."""
+        known = [accuracy for accuracy in accuracies if accuracy is not None]
+        if not known:
+            return None
+        means = [accuracy["mean"] for accuracy in known]
+        if len(known) == 1:
+            return cls(100 * means[0], 100 * known[0]["std"], len(known[0]["runs"]), known[0]["spread"])
+        return cls(100 * fmean(means), 100 * pstdev(means), len(known), "pipeline seeds")
+
+    def __str__(self) -> str:
+        return f"{self.mean:.1f} ± {self.std:.1f}" if self.count > 1 else f"{self.mean:.1f}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """All runs of one method under one preset on one pair."""
+
+    source: str
+    target: str
+    method: str
+    preset: str
+    runs: tuple[Result, ...]
+
+    @property
+    def pair(self) -> str:
+        """The two domains, for people."""
+        return f"{self.source} → {self.target}"
+
+    @property
+    def accuracy(self) -> Spread | None:
+        """The method's own accuracy."""
+        return Spread.of([run.content["accuracy"] for run in self.runs])
+
+    def bar(self, name: str) -> Spread | None:
+        """``source-only`` or ``target-only`` of the same runs."""
+        return Spread.of([run.content["baselines"][name.replace("-", "_")] for run in self.runs])
+
+    @property
+    def minutes(self) -> float:
+        """Mean minutes of training."""
+        return fmean(run.content["seconds"]["total"] for run in self.runs) / 60
+
+    @property
+    def machine(self) -> str:
+        """Devices and threads."""
+        runs = (run.content for run in self.runs)
+        return ", ".join(sorted({f"{run['device'].split(',')[0]}, {_count(run['threads'], 'thread')}" for run in runs}))
 
 
 def read_results(paths: Iterable[Path]) -> list[Result]:
@@ -24,14 +113,13 @@ def read_results(paths: Iterable[Path]) -> list[Result]:
     """
     results: list[Result] = []
     for path in paths:
-        files = sorted(path.rglob("*.json")) if path.is_dir() else [path]
-        for file in files:
+        for file in sorted(path.rglob("*.json")) if path.is_dir() else [path]:
             try:
                 content = json.loads(file.read_text())
             except (OSError, ValueError) as error:
                 raise RunError(f"cannot read {file}: {error}") from None
             if isinstance(content, dict) and {"schema", "method", "accuracy", "baselines"} <= content.keys():
-                results.append(content)
+                results.append(Result(file, content))
             elif not path.is_dir():
                 raise RunError(f"{file} is not a result file")
     if not results:
@@ -39,37 +127,132 @@ def read_results(paths: Iterable[Path]) -> list[Result]:
     return results
 
 
-def markdown(results: Sequence[Result]) -> str:
-    """Return a Markdown table: one row a pair, method and preset, in % on the target's test images.
+def group(results: Iterable[Result]) -> list[Row]:
+    """Gather the runs of each pair, method and preset."""
+    groups: dict[tuple[str, str, str, str], list[Result]] = {}
+    for result in results:
+        one = result.content
+        groups.setdefault((one["source"], one["target"], one["method"], one["preset"]), []).append(result)
+    return [Row(*key, tuple(runs)) for key, runs in sorted(groups.items())]
+
+
+@cache
+def _published() -> Mapping[str, Any]:
+    value: Mapping[str, Any] = json.loads(files("acclimate").joinpath("published.json").read_text())
+    return value
+
+
+def published(source: str, target: str, method: str) -> str:
+    """Return the published accuracy in %, empty where there is none that we know."""
+    for one in _published()["results"]:
+        if (one["source"], one["target"], one["method"]) == (source, target, method):
+            return f"{100 * one['accuracy']:.1f}" + (f" ± {100 * one['std']:.1f}" if one["std"] is not None else "")
+    return ""
+
+
+def list_table(results: Sequence[Result], style: Format = "markdown") -> str:
+    """Return a table with a row a pair, method and preset, between the two bars, in % on the target's test images.
 
     One run shows its classifier seeds' spread; several runs show the spread of their means over pipeline seeds.
     """
-    groups: dict[tuple[str, ...], list[Result]] = defaultdict(list)
-    for result in results:
-        groups[result["source"], result["target"], result["method"], result["preset"]].append(result)
-    lines = [
-        "| source → target | method | source only | **adapted** | target only | ± over | minutes | on |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for (source, target, method, preset), runs in sorted(groups.items()):
-        cells = [_cell([run["baselines"]["source_only"] for run in runs])]
-        cells += [f"**{_cell([run['accuracy'] for run in runs])}**"]
-        cells += [_cell([run["baselines"]["target_only"] for run in runs])]
-        over = (
-            f"{len(runs)} pipeline seeds" if len(runs) > 1 else f"{len(runs[0]['accuracy']['runs'])} classifier seeds"
-        )
-        minutes = fmean(run["seconds"]["total"] for run in runs) / 60
-        where = ", ".join(sorted({f"{run['device'].split(',')[0]}, {run['threads']} threads" for run in runs}))
-        lines.append(
-            f"| {source} → {target} | {method} `{preset}` | {' | '.join(cells)} | {over} | {minutes:.0f} | {where} |"
-        )
-    return "\n".join(lines)
+    header = ["source → target", "method", "source only", "adapted", "target only", "published", "± over"]
+    header += ["minutes", "on", "files"]
+    body = []
+    for row in group(results):
+        own = row.accuracy
+        over = _count(own.count, own.over) if own else "–"
+        cells = [
+            row.pair,
+            f"{row.method} {row.preset}",
+            row.bar("source-only"),
+            _bold(own, style),
+            row.bar("target-only"),
+        ]
+        cells += [published(row.source, row.target, row.method) or "–", over, f"{row.minutes:.0f}", row.machine]
+        body.append([*("–" if cell is None else str(cell) for cell in cells), _links(row.runs, style)])
+    return _write(header, body, style)
 
 
-def _cell(accuracies: Sequence[Mapping[str, Any] | None]) -> str:
-    known = [accuracy for accuracy in accuracies if accuracy is not None]
-    if not known:
+def matrix_table(results: Sequence[Result], style: Format = "markdown") -> str:
+    """Return a table of methods by pairs, the published number in brackets, the best of each pair in bold.
+
+    The two bars are those that the runs trained beside the methods. Below the table stands what ± is over, and every
+    cell's files.
+    """
+    rows = group(results)
+    pairs = list(dict.fromkeys((row.source, row.target) for row in rows))
+    presets = {row.preset for row in rows}
+    cells: dict[tuple[str, tuple[str, str]], Spread] = {}
+    notes = []
+    for row in rows:
+        name = row.method if len(presets) == 1 else f"{row.method} {row.preset}"
+        if row.accuracy is not None:
+            cells[name, (row.source, row.target)] = row.accuracy
+            over = _count(row.accuracy.count, row.accuracy.over)
+            notes.append(f"{row.pair}, {name} ({over}): {_links(row.runs, style)}")
+    for pair in pairs:
+        runs = [run for row in rows if (row.source, row.target) == pair for run in row.runs]
+        for bar in BARS:
+            measured = Spread.of([run.content["baselines"][bar.replace("-", "_")] for run in runs])
+            if measured is not None:
+                cells.setdefault((bar, pair), measured)
+    methods = sorted({name for name, _ in cells} - set(BARS))
+    body = []
+    for name in [BARS[0], *methods, BARS[1]]:
+        line = [name]
+        for pair in pairs:
+            rivals = [cell.mean for (method, where), cell in cells.items() if where == pair and method != BARS[1]]
+            cell = cells.get((name, pair))
+            best = cell is not None and name != BARS[1] and cell.mean == max(rivals)
+            shown = "–" if cell is None else _bold(cell, style) if best else str(cell)
+            known = published(*pair, name.split()[0])
+            line.append(f"{shown} [{known}]" if known else shown)
+        body.append(line)
+    table = _write(["method", *(f"{source} → {target}" for source, target in pairs)], body, style)
+    if style == "csv":
+        return table
+    mark = "% " if style == "latex" else "- "
+    explained = (
+        "Accuracy in % on the target's test images; in brackets the published number (published.json has sources)."
+    )
+    return "\n".join(
+        [table, "", f"{'% ' if style == 'latex' else ''}{explained}", "", *(mark + note for note in notes)]
+    )
+
+
+def _bold(cell: Spread | None, style: Format) -> str:
+    if cell is None:
         return "–"
-    means = [accuracy["mean"] for accuracy in known]
-    std = known[0]["std"] if len(known) == 1 else pstdev(means)
-    return f"{100 * fmean(means):.1f} ± {100 * std:.1f}"
+    return {"markdown": f"**{cell}**", "csv": str(cell), "latex": f"\\textbf{{{cell}}}"}[style]
+
+
+def _links(runs: Sequence[Result], style: Format) -> str:
+    if style != "markdown":
+        return " ".join(run.path.as_posix() for run in runs)
+    return " ".join(f"[{run.content['seed']}]({run.path.as_posix()})" for run in runs)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what.removesuffix('s')}" if number == 1 else f"{number} {what.removesuffix('s')}s"
+
+
+def _write(header: Sequence[str], body: Sequence[Sequence[str]], style: Format) -> str:
+    if style == "csv":
+        buffer = io.StringIO()
+        csv.writer(buffer, lineterminator="\n").writerows([header, *body])
+        return buffer.getvalue().rstrip("\n")
+    if style == "latex":
+        lines = [" & ".join(map(_escape, line)) + r" \\" for line in (header, *body)]
+        middle = "\n".join(lines[1:])
+        return (
+            f"\\begin{{tabular}}{{l{'c' * (len(header) - 1)}}}\n\\toprule\n{lines[0]}\n\\midrule\n"
+            f"{middle}\n\\bottomrule\n\\end{{tabular}}"
+        )
+    lines = ["| " + " | ".join(line) + " |" for line in (header, *body)]
+    return "\n".join([lines[0], "|" + "---|" * len(header), *lines[1:]])
+
+
+def _escape(text: str) -> str:
+    for plain, escaped in {"→": r"$\to$", "±": r"$\pm$", "–": "--", "_": r"\_", "%": r"\%", "&": r"\&"}.items():
+        text = text.replace(plain, escaped)
+    return text

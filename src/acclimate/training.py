@@ -76,6 +76,13 @@ class Engine:
         """Return the context that forward passes run in."""
         return torch.autocast(self.device.type, dtype=self.dtype or torch.bfloat16, enabled=self.dtype is not None)
 
+    def place(self, network: nn.Module) -> None:
+        """Move a network to the device, its images laid out channels last.
+
+        Convolutions run up to 1.5 times faster so on a CPU; networks with instance norm do not.
+        """
+        network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
 
 def cpu_has_bf16() -> bool:
     """Whether the processor multiplies bfloat16 natively (AVX-512 BF16 or AMX)."""
@@ -87,6 +94,11 @@ def seed_for(seed: int, *purpose: object) -> int:
     """Derive the seed of one purpose from the run's seed: independent streams from one number."""
     text = "/".join(map(str, (seed, *purpose)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
+
+
+def linear_decay(step: int, steps: int) -> float:
+    """Return the learning rate's factor: 1 over the first half of the steps, then falling to 0."""
+    return min(1.0, 2.0 - 2.0 * step / steps)
 
 
 class WeightAverage:
@@ -249,6 +261,8 @@ def train(
     if (saved := run.load_checkpoint(phase.name)) is not None:
         for name, part in phase.state.items():
             part.load_state_dict(saved["state"][name])
+            if isinstance(part, torch.optim.Optimizer):
+                _lay_out_as_parameters(part)
         set_random_state(saved["random"], engine.device)
         done, seconds, stop = saved["step"], saved["seconds"], saved["stop"]
     start = time.monotonic() - seconds
@@ -284,6 +298,14 @@ def train(
                     f"stopped in {phase.name} after step {done:,}; go on with: acclimate run --resume {run.path}"
                 )
     return time.monotonic() - start
+
+
+def _lay_out_as_parameters(optimizer: torch.optim.Optimizer) -> None:
+    """Order loaded moments in memory as their parameters are (channels last): fused steps pair them by position."""
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                state[name] = torch.empty_like(parameter).copy_(value)
 
 
 class _Log:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from acclimate.domains.base import LabelledImages
@@ -25,20 +27,25 @@ class Translator:
         A method that translates, with its weights.
     engine
         Where it computes.
+    noise
+        Standard deviation of :func:`texture_noise` on the images before, in units of [-1, 1]; 0 for none.
     """
 
-    def __init__(self, method: Method, engine: Engine) -> None:
-        self.method, self.engine = method, engine
+    def __init__(self, method: Method, engine: Engine, noise: float = 0.0) -> None:
+        self.method, self.engine, self.noise = method, engine, noise
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Translate one batch, uint8 ``[N, C, H, W]``, on the engine's device; the result has the same shape and type.
 
         It is rounded to uint8 also on the fly, so that both ways give the classifier the same images.
         """
-        return to_uint8(self.method.translate(to_float(pixels.to(self.engine.device))))
+        images = to_float(pixels.to(self.engine.device))
+        if self.noise:
+            images = (images + self.noise * texture_noise(images)).clamp(-1.0, 1.0)
+        return to_uint8(self.method.translate(images))
 
     def all(self, pixels: Tensor, seed: int, *, description: str = "translating") -> Tensor:
-        """Translate a whole set, uint8 ``[N, C, H, W]``, to the CPU; ``seed`` drives dropout where it is alive."""
+        """Translate a whole set, uint8 ``[N, C, H, W]``, to the CPU; ``seed`` drives whatever is drawn."""
         translated = torch.empty_like(pixels, memory_format=torch.contiguous_format)
         with torch.random.fork_rng(), progress(description, len(pixels), unit="images") as bar:
             torch.manual_seed(seed)
@@ -47,6 +54,25 @@ class Translator:
                 translated[start : start + BATCH] = self(chunk).cpu()
                 bar.advance(len(chunk))
         return translated
+
+
+def texture_noise(images: Tensor) -> Tensor:
+    """Return gray noise, the sum of three scales: Gaussian of standard deviation 1 at full, half and quarter size.
+
+    Natural texture has energy at all scales. A generator that leaves target images as they are takes such noise for the
+    target's texture and elaborates it.
+
+    Parameters
+    ----------
+    images
+        float ``[N, C, H, W]``; the noise has this shape, the same in all channels.
+    """
+    count, _, height, width = images.shape
+    noise = images.new_zeros(count, 1, height, width)
+    for block in (1, 2, 4):
+        coarse = torch.randn(count, 1, math.ceil(height / block), math.ceil(width / block), device=images.device)
+        noise += F.interpolate(coarse, (height, width), mode="bilinear")
+    return noise.expand_as(images)
 
 
 class TranslatedImages:

@@ -10,7 +10,23 @@ from acclimate.errors import AcclimateError, did_you_mean
 
 Fit = Literal["stretch", "crop", "pad"]
 Precision = Literal["auto", "float32", "bfloat16"]
-ClassifierName = Literal["gta", "dann", "lenet"]
+SelectionRule = Literal[
+    "last",
+    "kid",
+    "fid",
+    "source-cycle",
+    "target-cycle",
+    "entropy",
+    "information",
+    "density",
+    "class-balance",
+    "discriminator-band",
+    "consensus",
+]
+ClassifierName = Literal["gta", "dann", "dann-bn", "lenet"]
+
+FAST: Mapping[str, Any] = {"repeats": 3, "classifier_images": 20_000, "classifier_epochs": 6, "classifier_lr": 2e-3}
+"""The classifier stage of every method's ``fast``: the same, so that methods compare."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +51,11 @@ class Config:
         What convolutions are computed in; auto takes bfloat16 where the hardware has it.
     checkpoint_every
         Steps between the full states that a crashed run resumes from; only the last two are kept.
+    select
+        The label-free rule that chooses the snapshot that adapts: last, or a score (acclimate select shows them) over
+        the snapshots of the second half.
     classifier
-        The classifier's network: gta (the paper's, after GenToAdapt), dann or lenet.
+        The classifier's network: gta (the paper's, after GenToAdapt), dann, dann-bn (with batch norm) or lenet.
     classifier_images
         Images that the classifiers are trained on, the first so many; 0 for all.
     classifier_epochs
@@ -53,6 +72,9 @@ class Config:
         Trainings of each classifier; their spread is the "+-".
     target_only
         Train the upper bar too, on target labels (for comparison only; skipped where there are none).
+    share_bars
+        Take source-only and target-only classifiers from an earlier run with the same data and settings; the result
+        counts their seconds nevertheless.
     """
 
     seed: int = 0
@@ -63,6 +85,7 @@ class Config:
     strict: bool = False
     precision: Precision = "auto"
     checkpoint_every: int = 500
+    select: SelectionRule = "last"
     classifier: ClassifierName = "gta"
     classifier_images: int = 0
     classifier_epochs: int = 30
@@ -72,6 +95,7 @@ class Config:
     classifier_plateau: int = 3
     repeats: int = 5
     target_only: bool = True
+    share_bars: bool = True
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {}, "fast": {}}
 
@@ -110,4 +134,37 @@ class Config:
         for key in changes:
             if key not in known:
                 raise AcclimateError(f"no setting {key!r}.{did_you_mean(key, known)}")
-        return cls(**{**cls.presets[name], **changes})
+        shared = FAST if name == "fast" else {}
+        return cls(**{**shared, **cls.presets[name], **changes})
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodConfig(Config):
+    """Settings that methods with networks of their own share.
+
+    Parameters
+    ----------
+    epochs
+        Epochs of the method; one is a pass over the larger of the two training sets.
+    steps
+        Steps of the method instead of epochs; 0 for epochs.
+    batch_size
+        Images a domain in a step of the method.
+    lr
+        Learning rate of the method's networks.
+    snapshots
+        Snapshots of the method's weights over its last phase, evenly spaced.
+    """
+
+    epochs: int = 50
+    steps: int = 0
+    batch_size: int = 64
+    lr: float = 2e-4
+    snapshots: int = 10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("epochs", "batch_size", "snapshots"):
+            self._check(name, getattr(self, name) >= 1, "at least 1")
+        self._check("steps", self.steps >= 0, "0 or more")
+        self._check("lr", self.lr > 0, "above 0")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from acclimate.config import ClassifierName, Config
+from acclimate.config import ClassifierName, Config, MethodConfig
 from acclimate.domains.base import Images, LabelledImages
 from acclimate.errors import AcclimateError, did_you_mean
+from acclimate.images import to_float
 from acclimate.networks import ImageClassifier, build_classifier
-from acclimate.training import Engine, Phase
+from acclimate.training import Batches, Engine, Phase, Stateful, seed_for
 
 
 @dataclass(frozen=True)
@@ -46,11 +50,67 @@ class AdaptationData:
         Labelled source images.
     target_train
         Target images alone.
+    paired
+        Whether ``source_train[i]`` and ``target_train[i]`` show the same object, for every i.
     """
 
     source_train: LabelledImages
     source_val: LabelledImages
     target_train: Images
+    paired: bool = False
+
+
+class DomainBatches:
+    """Batches of both domains, drawn independently or as pairs. The images rest on the device as uint8.
+
+    Parameters
+    ----------
+    source, target
+        The training images.
+    config
+        Images a batch, length of the training, seed.
+    device
+        Where the images rest.
+    paired
+        Draw pairs: the same indices in both domains.
+
+    Attributes
+    ----------
+    steps_per_epoch
+        Steps of a pass over the larger set.
+    steps
+        Steps of the whole training.
+
+    Raises
+    ------
+    AcclimateError
+        A domain has fewer images than a batch.
+    """
+
+    def __init__(
+        self,
+        source: LabelledImages,
+        target: Images,
+        config: MethodConfig,
+        device: torch.device,
+        *,
+        paired: bool = False,
+    ) -> None:
+        self._source, self._pixels = source.to(device), target.pixels.to(device)
+        self._of_source, self._of_target = (
+            Batches(len(images), config.batch_size, seed_for(config.seed, name), drop_last=True, what=name)
+            for images, name in ((source, "the source"), (target, "the target"))
+        )
+        if paired:
+            self._of_target = self._of_source
+        self.steps_per_epoch = max(self._of_source.steps_per_epoch, self._of_target.steps_per_epoch)
+        self.steps = config.steps or config.epochs * self.steps_per_epoch
+
+    def __getitem__(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return a step's source images, their labels, and target images; images float ``[N, C, H, W]`` in [-1, 1]."""
+        device = self._pixels.device
+        pixels, labels = self._source.batch(self._of_source[step].to(device))
+        return to_float(pixels), labels, to_float(self._pixels[self._of_target[step].to(device)])
 
 
 class Method(nn.Module):
@@ -63,16 +123,25 @@ class Method(nn.Module):
     translates
         Whether :meth:`translate` redraws source images in the target's style. Unless the method classifies too, the
         classifier is then trained on these.
+    translates_back
+        Whether :meth:`translate_back` redraws target images in the source's style.
     classifies
         Whether the method is itself a classifier of target images, by :meth:`forward`.
     adapts
         Whether it does either; the two bars do neither.
+    kept
+        Attributes of the networks that translate or classify, which are what a snapshot holds; () for the whole method.
+    optimizers
+        By name; each is a part of the training's state.
     """
 
     name: ClassVar[str]
     translates: ClassVar[bool] = False
+    translates_back: ClassVar[bool] = False
     classifies: ClassVar[bool] = False
     adapts: ClassVar[bool] = False
+    kept: ClassVar[tuple[str, ...]] = ()
+    optimizers: dict[str, torch.optim.Optimizer]
 
     def __init_subclass__(cls) -> None:
         cls.adapts = cls.translates or cls.classifies
@@ -87,19 +156,85 @@ class Method(nn.Module):
 
     def weights(self) -> dict[str, Any]:
         """Return what a snapshot holds: all that translates or classifies."""
-        return {"method": self.state_dict()}
+        return {name: network.state_dict() for name, network in self._kept_networks().items()}
 
     def load_weights(self, weights: Mapping[str, Any]) -> None:
         """Take back what :meth:`weights` returned."""
-        self.load_state_dict(weights["method"])
+        for name, network in self._kept_networks().items():
+            network.load_state_dict(weights[name])
+
+    def _kept_networks(self) -> dict[str, nn.Module]:
+        return {name: self.get_submodule(name) for name in self.kept} or {"method": self}
 
     def translate(self, images: Tensor) -> Tensor:
         """Redraw source images, float ``[N, C, H, W]`` in [-1, 1], in the target's style."""
         raise TypeError(f"{self.name} does not translate images")
 
+    def translate_back(self, images: Tensor) -> Tensor:
+        """Redraw target images, float ``[N, C, H, W]`` in [-1, 1], in the source's style."""
+        raise TypeError(f"{self.name} does not translate images back")
+
     def forward(self, images: Tensor) -> Tensor:
         """Classify target images, float ``[N, C, H, W]`` in [-1, 1]; return logits ``[N, classes]``."""
         raise TypeError(f"{self.name} does not classify images")
+
+    def _phase(
+        self,
+        name: str,
+        batches: DomainBatches,
+        step: Callable[[int], Mapping[str, Tensor]],
+        *,
+        steps: int = 0,
+        snapshots: int = 0,
+        state: Mapping[str, Stateful] | None = None,
+    ) -> Phase:
+        """Return a phase of ``steps``, all of ``batches`` for 0, that may change every network and optimizer.
+
+        ``state`` is what it changes besides these.
+        """
+        steps = steps or batches.steps
+        parts: dict[str, Stateful] = {"networks": self, **self.optimizers, **(state or {})}
+        every = max(1, steps // snapshots) if snapshots else 0
+        return Phase(name, steps, step, parts, batches.steps_per_epoch, None, self.weights, every)
+
+    def _update(self, optimizer: str, loss: Tensor, clip: float = math.inf) -> None:
+        """Take one step down the gradient of ``loss``, of norm ``clip`` at most, with one of the optimizers."""
+        self.optimizers[optimizer].zero_grad(set_to_none=True)
+        loss.backward()
+        if clip < math.inf:
+            parameters = [one for group in self.optimizers[optimizer].param_groups for one in group["params"]]
+            torch.nn.utils.clip_grad_norm_(parameters, clip)
+        self.optimizers[optimizer].step()
+
+    def _classifier_step(
+        self, optimizer: str, classifier: nn.Module, images: Tensor, labels: Tensor
+    ) -> Mapping[str, Tensor]:
+        """Update a classifier on one labelled batch; return loss and accuracy."""
+        classifier.train()
+        with self.engine.autocast():
+            logits = classifier(images).float()
+        loss = F.cross_entropy(logits, labels)
+        self._update(optimizer, loss)
+        return {"loss": loss, "accuracy": (logits.argmax(1) == labels).float().mean()}
+
+    def _redraw(self, generator: nn.Module, *inputs: Tensor) -> Tensor:
+        """Run a trained generator, without gradients; return float32."""
+        generator.eval()
+        with torch.no_grad(), self.engine.autocast():
+            images: Tensor = generator(*inputs)
+        return images.float()
+
+    def _set_lr(self, lr: float, *optimizers: str) -> None:
+        """Set the learning rate of some optimizers, of all by default."""
+        for name in optimizers or self.optimizers:
+            for group in self.optimizers[name].param_groups:
+                group["lr"] = lr
+
+
+def adam(*networks: nn.Module, lr: float, beta1: float = 0.9, weight_decay: float = 0.0) -> torch.optim.Adam:
+    """Return Adam over all parameters of ``networks``, in one fused operation a step."""
+    parameters = [parameter for network in networks for parameter in network.parameters()]
+    return torch.optim.Adam(parameters, lr, (beta1, 0.999), weight_decay=weight_decay, fused=True)
 
 
 M = TypeVar("M", bound=Method)

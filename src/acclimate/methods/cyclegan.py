@@ -8,12 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from acclimate.config import CycleGANConfig
-from acclimate.images import to_float
+from acclimate.config import CycleConfig
 from acclimate.losses import discriminator_accuracy, lsgan_discriminator, lsgan_generator, reconstruction
-from acclimate.methods.base import AdaptationData, Method, Task, register
+from acclimate.methods.base import AdaptationData, DomainBatches, Method, Task, adam, register
 from acclimate.networks import PatchGAN, UNet, init_normal
-from acclimate.training import Batches, Engine, Phase, Stateful, WeightAverage, frozen, seed_for
+from acclimate.training import Engine, Phase, Stateful, WeightAverage, frozen, linear_decay
 
 
 @register("cyclegan")
@@ -32,8 +31,9 @@ class CycleGAN(Method):
     """
 
     translates = True
+    translates_back = True
 
-    def __init__(self, config: CycleGANConfig, task: Task, engine: Engine) -> None:
+    def __init__(self, config: CycleConfig, task: Task, engine: Engine) -> None:
         super().__init__(config, task, engine)
         self.config = config
         shape = (task.channels, config.width, task.image_size)
@@ -44,41 +44,31 @@ class CycleGAN(Method):
         self.to(engine.device)
         self.average = WeightAverage(self.G, self.F, decay=config.ema) if config.ema else None
         self.optimizers = {
-            "generators": self._adam(self.G, self.F),
-            "discriminators": self._adam(self.D_X, self.D_Y),
+            "generators": adam(self.G, self.F, lr=config.lr, beta1=config.beta1),
+            "discriminators": adam(self.D_X, self.D_Y, lr=config.lr, beta1=config.beta1),
         }
         self.pools = {"fake_x": ImagePool(config.pool), "fake_y": ImagePool(config.pool)}
 
-    def _adam(self, *networks: nn.Module) -> torch.optim.Adam:
-        parameters = [parameter for network in networks for parameter in network.parameters()]
-        return torch.optim.Adam(parameters, self.config.lr, (self.config.beta1, 0.999), fused=True)
-
     def phases(self, data: AdaptationData) -> list[Phase]:
-        config = self.config
-        x = data.source_train.unlabelled().first(config.images or None).pixels.to(self.engine.device)
-        y = data.target_train.first(config.images or None).pixels.to(self.engine.device)
-        batches_x, batches_y = (
-            Batches(len(images), config.batch_size, seed_for(config.seed, name), drop_last=True, what=name)
-            for images, name in ((x, "the source"), (y, "the target"))
-        )
-        steps_per_epoch = max(batches_x.steps_per_epoch, batches_y.steps_per_epoch)
-        steps = config.steps or config.epochs * steps_per_epoch
+        config, count = self.config, self.config.images or None
+        source, target = data.source_train.first(count), data.target_train.first(count)
+        batches = DomainBatches(source, target, config, self.engine.device)
 
         def step(number: int) -> Mapping[str, Tensor]:
             if config.lr_decay == "linear":
-                self._set_lr(config.lr * min(1.0, 2.0 - 2.0 * number / steps))
-            return self.step(to_float(x[batches_x[number]]), to_float(y[batches_y[number]]))
+                self._set_lr(config.lr * linear_decay(number, batches.steps), "generators", "discriminators")
+            x, _, y = batches[number]
+            return self.step(x, y)
 
-        state: dict[str, Stateful] = {"networks": self, **self.optimizers, **self.pools}
+        state: dict[str, Stateful] = {**self.pools}
         if self.average is not None:
             state["average"] = self.average
-        every = max(1, steps // config.snapshots)
-        return [Phase("translator", steps, step, state, steps_per_epoch, None, self.weights, every)]
+        return [self._phase("translator", batches, step, snapshots=config.snapshots, state=state)]
 
-    def _set_lr(self, lr: float) -> None:
-        for optimizer in self.optimizers.values():
-            for group in optimizer.param_groups:
-                group["lr"] = lr
+    @property
+    def generators(self) -> tuple[nn.Module, ...]:
+        """G and F as they translate: averaged where there is an average."""
+        return (self.G, self.F) if self.average is None else self.average.networks
 
     def step(self, x: Tensor, y: Tensor) -> Mapping[str, Tensor]:
         """Update generators, then discriminators, on one batch of each domain; return the losses and accuracies."""
@@ -99,6 +89,8 @@ class CycleGAN(Method):
             }
             total = losses["G_adversarial"] + losses["F_adversarial"]
             total = total + config.cycle_weight * (losses["cycle_x"] + losses["cycle_y"])
+            extra = self.extra_losses(x, y, fake_x, fake_y)
+            losses, total = losses | extra, total + sum(extra.values())
             if config.identity_weight:
                 losses |= {"identity_x": reconstruction(same_x, x), "identity_y": reconstruction(same_y, y)}
                 total = total + config.identity_weight * (losses["identity_x"] + losses["identity_y"])
@@ -118,29 +110,24 @@ class CycleGAN(Method):
         self._update("discriminators", config.discriminator_weight * active)
         return {"generators": total, "discriminators": losses["D_X"] + losses["D_Y"]} | losses | accuracies
 
-    def _update(self, networks: str, loss: Tensor) -> None:
-        optimizer = self.optimizers[networks]
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
+    def extra_losses(self, x: Tensor, y: Tensor, fake_x: Tensor, fake_y: Tensor) -> dict[str, Tensor]:
+        """Return weighted terms that a method built on this one adds to the generators' objective, by name."""
+        return {}
 
     def weights(self) -> dict[str, Any]:
         """Return the weights that translate: the generators', averaged where there is an average."""
-        generators = (self.G, self.F) if self.average is None else self.average.networks
-        return {name: network.state_dict() for name, network in zip("GF", generators, strict=True)}
+        return {name: network.state_dict() for name, network in zip("GF", self.generators, strict=True)}
 
     def load_weights(self, weights: Mapping[str, Any]) -> None:
         """Take back what :meth:`weights` returned."""
-        self.G.load_state_dict(weights["G"])
-        self.F.load_state_dict(weights["F"])
+        for name, network in zip("GF", self.generators, strict=True):
+            network.load_state_dict(weights[name])
 
     def translate(self, images: Tensor) -> Tensor:
-        self.G.eval()
-        if self.config.translation_noise:
-            images = images + self.config.translation_noise * torch.randn_like(images)
-        with torch.no_grad(), self.engine.autocast():
-            translated: Tensor = self.G(images)
-        return translated.float()
+        return self._redraw(self.generators[0], images)
+
+    def translate_back(self, images: Tensor) -> Tensor:
+        return self._redraw(self.generators[1], images)
 
 
 class ImagePool:
@@ -160,20 +147,17 @@ class ImagePool:
         """Return ``fakes`` with about half of them exchanged for older ones, once the pool is full."""
         if self.size == 0:
             return fakes
-        if self.images is not None:
-            self.images = self.images.to(fakes.device)
-        shown = []
-        for fake in fakes.split(1):
-            if self.images is None or len(self.images) < self.size:
-                self.images = fake.clone() if self.images is None else torch.cat([self.images, fake])
-                shown.append(fake)
-            elif torch.rand(()) < 0.5:
+        kept = fakes[:0] if self.images is None else self.images.to(fakes.device)
+        room = self.size - len(kept)
+        self.images, shown = torch.cat([kept, fakes[:room]]), [*fakes[:room]]
+        for fake in fakes[room:]:
+            if torch.rand(()) < 0.5:
                 index = int(torch.randint(self.size, ()))
-                shown.append(self.images[index : index + 1].clone())
-                self.images[index] = fake[0]
+                shown.append(self.images[index].clone())
+                self.images[index] = fake
             else:
                 shown.append(fake)
-        return torch.cat(shown)
+        return torch.stack(shown)
 
     def state_dict(self) -> dict[str, Any]:
         return {"images": self.images}

@@ -5,14 +5,23 @@ from __future__ import annotations
 from torch import nn
 
 from acclimate.networks.classifiers import CLASSIFIERS, GTAClassifier, ImageClassifier, build_classifier
+from acclimate.networks.discriminators import NoisyDiscriminator, PooledDiscriminator
+from acclimate.networks.dtn import DTNDiscriminator, DTNEncoder, DTNGenerator
 from acclimate.networks.patchgan import PatchGAN
+from acclimate.networks.residual import ResidualGenerator
 from acclimate.networks.unet import UNet
 
 __all__ = [
     "CLASSIFIERS",
+    "DTNDiscriminator",
+    "DTNEncoder",
+    "DTNGenerator",
     "GTAClassifier",
     "ImageClassifier",
+    "NoisyDiscriminator",
     "PatchGAN",
+    "PooledDiscriminator",
+    "ResidualGenerator",
     "UNet",
     "build_classifier",
     "init_glorot",
@@ -33,7 +42,7 @@ def init_normal(network: nn.Module, std: float = 0.02) -> None:
 def init_glorot(network: nn.Module) -> None:
     """Glorot-uniform weights and zero biases: what the author's classifier started from."""
     for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             nn.init.xavier_uniform_(module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

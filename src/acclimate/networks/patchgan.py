@@ -38,10 +38,13 @@ class PatchGAN(nn.Module):
             nn.LeakyReLU(0.2),
             instance_norm(2 * width),
             nn.Conv2d(2 * width, 1, 3, 1, 1),
-            nn.Sigmoid(),
         )
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images ``[N, C, H, W]`` in [-1, 1] to probabilities ``[N, 1, H/4, W/4]`` in [0, 1]."""
+        return self.logits(images).sigmoid()
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Map images ``[N, C, H, W]`` in [-1, 1] to logits ``[N, 1, H/4, W/4]``: what the sigmoid squashes."""
         result: Tensor = self.layers(images)
         return result

@@ -1,0 +1,238 @@
+"""How fast acclimate is against a textbook loop with the same networks and against the machine's own ceiling.
+
+``python benchmarks/speed.py --out docs/results/speed-cpu.json`` (nothing else may run meanwhile). Peers are timed in
+turns within one process, medians are reported. Real images: MNIST and MNIST-M from ``$ACCLIMATE_DATA``, else the
+embedded digits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from textbook import TextbookClassifier, TextbookCycleGAN
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from acclimate.classification import ClassifierTraining
+from acclimate.config import Config, CycleGANConfig
+from acclimate.domains import DataOptions, Images, LabelledImages, open_domain
+from acclimate.methods import AdaptationData, CycleGAN, Task
+from acclimate.results import environment
+from acclimate.training import Engine
+from acclimate.translation import Translator
+
+DIGITS = tuple("0123456789")
+
+
+def synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def in_turns(candidates: dict[str, Callable[[], Any]], rounds: int, device: torch.device) -> dict[str, float]:
+    """Return the median seconds of each candidate, called by turns after one warming call."""
+    for candidate in candidates.values():
+        candidate()
+    times: dict[str, list[float]] = {name: [] for name in candidates}
+    for _ in range(rounds):
+        for name, candidate in candidates.items():
+            synchronise(device)
+            begin = time.perf_counter()
+            candidate()
+            synchronise(device)
+            times[name].append(time.perf_counter() - begin)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def images(root: str | None, size: int) -> tuple[LabelledImages, Images, str]:
+    options = DataOptions(image_size=size, download=False, **({"data_root": Path(root)} if root else {}))
+    names = ("mnist", "mnist-m") if root else ("digits", "digits-m")
+    source, target = (open_domain(name, options) for name in names)
+    return source.labelled("train"), target.images("train"), " -> ".join(names)
+
+
+def our_step(
+    x: LabelledImages, y: Images, engine: Engine, config: CycleGANConfig
+) -> tuple[Callable[[], Any], CycleGAN]:
+    size = x.pixels.shape[-1]
+    method = CycleGAN(config, Task(3, size, DIGITS), engine)
+    (phase,) = method.phases(AdaptationData(x, x.first(8), y))
+    numbers = iter(range(10**9))
+    return lambda: phase.step(next(numbers)), method
+
+
+def ceilings(engine: Engine, rounds: int) -> dict[str, float]:
+    """Best matrix product and convolution in the working precision (GFLOP/s), best copy (GB/s)."""
+    dtype, device = engine.dtype or torch.float32, engine.device
+    n = 2048 if device.type == "cpu" else 8192
+    a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
+    image = torch.randn(32, 128, 32, 32, device=device, dtype=dtype)
+    kernel = torch.randn(128, 128, 3, 3, device=device, dtype=dtype)
+    memory = torch.empty(2**27, device=device, dtype=torch.uint8)
+    times = in_turns(
+        {
+            "matmul": lambda: a @ b,
+            "convolution": lambda: torch.nn.functional.conv2d(image, kernel, padding=1),
+            "copy": lambda: memory.clone(),
+        },
+        rounds,
+        device,
+    )
+    return {
+        "matmul_gflops": 2 * n**3 / times["matmul"] / 1e9,
+        "convolution_gflops": 2 * 32 * 32 * 32 * 128 * 128 * 9 / times["convolution"] / 1e9,
+        "copy_gb_per_s": 2 * memory.numel() / times["copy"] / 1e9,
+    }
+
+
+def step_flops(x: LabelledImages, y: Images, config: CycleGANConfig) -> float:
+    step, _ = our_step(x, y, Engine(), config)
+    with FlopCounterMode(display=False) as counter:
+        step()
+    return float(counter.get_total_flops())
+
+
+def measure_steps(x: LabelledImages, y: Images, engine: Engine, rounds: int, ceiling: float) -> dict[str, Any]:
+    found = {}
+    for width in (32, 16):
+        config = CycleGANConfig(width=width)
+        textbook = TextbookCycleGAN(x.pixels, y.pixels, width, device=str(engine.device))
+        ours, _ = our_step(x, y, engine, config)
+        in_float32, _ = our_step(x, y, Engine(engine.device), config)
+        times = in_turns(
+            {"textbook": textbook.step, "ours": ours, "ours in float32": in_float32}, rounds, engine.device
+        )
+        flops = step_flops(x, y, config)
+        found[f"width {width}, batch 32"] = {
+            **{f"{name} ms": 1000 * seconds for name, seconds in times.items()},
+            "ratio": times["textbook"] / times["ours"],
+            "gflop": flops / 1e9,
+            "share of the ceiling": flops / 1e9 / times["ours"] / ceiling,
+        }
+    return found
+
+
+def measure_growth(root: str | None, engine: Engine, rounds: int) -> dict[str, Any]:
+    """Milliseconds a step as width, batch and image size grow."""
+    x, y, _ = images(root, 32)
+    found: dict[str, Any] = {}
+    for name, values in {"width": (16, 32, 64), "batch_size": (8, 32, 128, 256)}.items():
+        settings = {str(value): CycleGANConfig(**({"width": 16} | {name: value})) for value in values}
+        steps = {value: our_step(x, y, engine, config)[0] for value, config in settings.items()}
+        times = in_turns(steps, rounds, engine.device)
+        found[name] = {value: 1000 * seconds for value, seconds in times.items()}
+    found["image_size"] = {}
+    for size in (32, 64, 128):
+        x, y, _ = images(root, size) if size == 32 else (*resized(x, y, size), "")
+        step, _ = our_step(x, y, engine, CycleGANConfig(width=16, batch_size=8))
+        found["image_size"][str(size)] = 1000 * in_turns({"step": step}, rounds, engine.device)["step"]
+    return found
+
+
+def resized(x: LabelledImages, y: Images, size: int) -> tuple[LabelledImages, Images]:
+    def enlarge(pixels: Tensor) -> Tensor:
+        return torch.nn.functional.interpolate(pixels[:256].float(), size, mode="bilinear").to(torch.uint8)
+
+    return LabelledImages(enlarge(x.pixels), x.labels[:256]), Images(enlarge(y.pixels))
+
+
+def measure_translation(x: LabelledImages, y: Images, engine: Engine, rounds: int) -> dict[str, float]:
+    textbook = TextbookCycleGAN(x.pixels, y.pixels, 32, device=str(engine.device))
+    _, method = our_step(x, y, engine, CycleGANConfig())
+    some = x.pixels[:1024]
+    translator = Translator(method, engine)
+    times = in_turns(
+        {"textbook": lambda: textbook.translate(some), "ours": lambda: translator.all(some, 0)}, rounds, engine.device
+    )
+    rates = {f"{name} images/s": len(some) / seconds for name, seconds in times.items()}
+    return rates | {"ratio": times["textbook"] / times["ours"]}
+
+
+def measure_classifier(x: LabelledImages, engine: Engine, rounds: int) -> dict[str, float]:
+    textbook = TextbookClassifier(x.pixels, x.labels, device=str(engine.device))
+    training = ClassifierTraining("bench", x, x.first(256), Config(), Task(3, x.pixels.shape[-1], DIGITS), engine, 0)
+    numbers = iter(range(10**9))
+    times = in_turns({"textbook": textbook.step, "ours": lambda: training.step(next(numbers))}, rounds, engine.device)
+    return {f"{name} ms": 1000 * seconds for name, seconds in times.items()} | {
+        "ratio": times["textbook"] / times["ours"]
+    }
+
+
+def measure_start(root: str | None) -> dict[str, float]:
+    """Seconds of the command line: help, and preparing and showing a domain with an empty cache."""
+    commands = {"--help": ["--help"], "data show digits": ["data", "show", "digits", "--out"]}
+    if root:
+        commands["data prepare mnist mnist-m usps"] = [
+            "data",
+            "prepare",
+            "mnist",
+            "mnist-m",
+            "usps",
+            "--data-root",
+            root,
+        ]
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        environment = os.environ | {"ACCLIMATE_CACHE": folder}
+        for name, words in commands.items():
+            if words[-1] == "--out":
+                words = [*words, f"{folder}/shown.png"]
+            command = [sys.executable, "-m", "acclimate", *words]
+            times = []
+            for _ in range(1 if "prepare" in name else 5):
+                begin = time.perf_counter()
+                subprocess.run(command, env=environment, capture_output=True, check=True)
+                times.append(time.perf_counter() - begin)
+            found[name] = statistics.median(times)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--data-root", default=os.environ.get("ACCLIMATE_DATA"))
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--rounds", type=int, default=9)
+    arguments = parser.parse_args()
+    engine = Engine.choose(arguments.device)
+    x, y, pair = images(arguments.data_root, 32)
+    x, y = x.first(4096), y.first(4096)
+    limit = ceilings(engine, arguments.rounds)
+    best = max(limit["matmul_gflops"], limit["convolution_gflops"])
+    result = {
+        "benchmark": "speed",
+        "images": pair,
+        "rounds": arguments.rounds,
+        "ceilings": limit,
+        "cyclegan step": measure_steps(x, y, engine, arguments.rounds, best),
+        "growth, ms a step": measure_growth(arguments.data_root, engine, max(3, arguments.rounds // 3)),
+        "translation": measure_translation(x, y, engine, arguments.rounds),
+        "classifier step": measure_classifier(x, engine, arguments.rounds),
+        "command line, s": measure_start(arguments.data_root),
+        **environment(engine),
+    }
+    text = json.dumps(rounded(result), indent=1)
+    if arguments.out:
+        arguments.out.write_text(text + "\n")
+    print(text)
+
+
+def rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    return round(value, 3) if isinstance(value, float) else value
+
+
+if __name__ == "__main__":
+    main()

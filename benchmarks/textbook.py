@@ -1,0 +1,103 @@
+"""The peer: CycleGAN and classifier training as a textbook writes them in PyTorch.
+
+float32, eager, a DataLoader, one call a generator and image set, default optimizers, the same networks as ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from acclimate.networks import GTAClassifier, PatchGAN, UNet
+
+
+def plain_norms(network: nn.Module) -> nn.Module:
+    """Put back nn.InstanceNorm2d, which a textbook uses, where ours has the equal group norm."""
+    for name, child in network.named_children():
+        if isinstance(child, nn.GroupNorm):
+            setattr(network, name, nn.InstanceNorm2d(child.num_channels, eps=child.eps, affine=True))
+        else:
+            plain_norms(child)
+    return network
+
+
+def forever(pixels: Tensor, batch_size: int) -> Iterator[Tensor]:
+    loader = DataLoader(TensorDataset(pixels.float() / 127.5 - 1), batch_size, shuffle=True, drop_last=True)
+    while True:
+        for (batch,) in loader:
+            yield batch
+
+
+class TextbookCycleGAN:
+    """One step: generators on adversarial, cycle and identity losses, then each discriminator."""
+
+    def __init__(self, x: Tensor, y: Tensor, width: int = 32, batch_size: int = 32, device: str = "cpu") -> None:
+        size = x.shape[-1]
+        self.device = device
+        self.G, self.F = (plain_norms(UNet(3, width, size)).to(device) for _ in range(2))
+        self.D_X, self.D_Y = (plain_norms(PatchGAN(3, 64, size)).to(device) for _ in range(2))
+        generators, discriminators = (
+            [parameter for network in networks for parameter in network.parameters()]
+            for networks in ((self.G, self.F), (self.D_X, self.D_Y))
+        )
+        self.generators = torch.optim.Adam(generators, 2e-4, (0.5, 0.999))
+        self.discriminators = torch.optim.Adam(discriminators, 2e-4, (0.5, 0.999))
+        self.x, self.y = forever(x, batch_size), forever(y, batch_size)
+
+    def step(self) -> dict[str, float]:
+        x, y = next(self.x).to(self.device), next(self.y).to(self.device)
+        self.generators.zero_grad()
+        fake_y, fake_x = self.G(x), self.F(y)
+        cycled_x, cycled_y = self.F(fake_y), self.G(fake_x)
+        same_y, same_x = self.G(y), self.F(x)
+        on_y, on_x = self.D_Y(fake_y), self.D_X(fake_x)
+        adversarial = F.mse_loss(on_y, torch.ones_like(on_y)) + F.mse_loss(on_x, torch.ones_like(on_x))
+        cycle = F.l1_loss(cycled_x, x) + F.l1_loss(cycled_y, y)
+        identity = F.l1_loss(same_y, y) + F.l1_loss(same_x, x)
+        loss = adversarial + 8 * cycle + 0.8 * identity
+        loss.backward()
+        self.generators.step()
+
+        self.discriminators.zero_grad()
+        total = x.new_zeros(())
+        for discriminator, real, fake in ((self.D_X, x, fake_x), (self.D_Y, y, fake_y)):
+            on_real, on_fake = discriminator(real), discriminator(fake.detach())
+            total = total + 0.5 * (
+                F.mse_loss(on_real, torch.ones_like(on_real)) + F.mse_loss(on_fake, torch.zeros_like(on_fake))
+            )
+        total.backward()
+        self.discriminators.step()
+        return {"generators": loss.item(), "discriminators": total.item()}
+
+    @torch.no_grad()
+    def translate(self, pixels: Tensor) -> Tensor:
+        loader = DataLoader(TensorDataset(pixels.float() / 127.5 - 1), 32)
+        return torch.cat([self.G(batch.to(self.device)).cpu() for (batch,) in loader])
+
+
+class TextbookClassifier:
+    """One step of Adam on cross entropy."""
+
+    def __init__(self, pixels: Tensor, labels: Tensor, batch_size: int = 256, device: str = "cpu") -> None:
+        self.device = device
+        self.network = GTAClassifier(3, 10, pixels.shape[-1]).to(device)
+        self.optimizer = torch.optim.Adam(self.network.parameters(), 5e-3)
+        data = TensorDataset(pixels.float() / 127.5 - 1, labels)
+        self.loader = DataLoader(data, batch_size, shuffle=True, drop_last=True)
+        self.batches = iter(self.loader)
+
+    def step(self) -> float:
+        try:
+            images, labels = next(self.batches)
+        except StopIteration:
+            self.batches = iter(self.loader)
+            images, labels = next(self.batches)
+        self.optimizer.zero_grad()
+        loss = F.cross_entropy(self.network(images.to(self.device)), labels.to(self.device))
+        loss.backward()
+        self.optimizer.step()
+        return loss.item()

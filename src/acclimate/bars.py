@@ -1,0 +1,48 @@
+"""Bars that runs share: source-only depends on no target and no method, so that one training serves a whole matrix.
+
+A trained bar is kept in the cache folder under a key of everything that its weights depend on, the code included.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from acclimate import classification, images, training
+from acclimate.domains.base import cache_root
+from acclimate.networks import classifiers
+
+if TYPE_CHECKING:
+    from acclimate.adaptation import Adaptation
+
+
+def bar_path(adaptation: Adaptation, kind: str, name: str) -> Path:
+    """Return where the cache keeps, or will keep, one training of a bar; ``kind``: ``source-only``, ``target-only``."""
+    config, engine = adaptation.config, adaptation.engine
+    domain = adaptation.source if kind == "source-only" else adaptation.target
+    depends_on = {
+        "name": name,
+        "data": domain.manifest()["md5"],
+        "classes": adaptation.task.classes,
+        "half": kind == "source-only" and adaptation.content == "disjoint",
+        "shape": [config.image_size, config.channels, config.fit],
+        "settings": {key: value for key, value in vars(config).items() if key.startswith("classifier")},
+        "seed": config.seed,
+        "computed": [engine.device.type, str(engine.dtype), torch.get_num_threads(), torch.__version__],
+        "code": _code(),
+    }
+    key = hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()
+    return cache_root() / "bars" / f"{key[:32]}.safetensors"
+
+
+@cache
+def _code() -> str:
+    digest = hashlib.sha256()
+    for module in (classification, classifiers, images, training):
+        digest.update(Path(str(module.__file__)).read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,76 @@
+"""Settings of CyCADA."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from acclimate.config.cyclegan import CycleConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class CyCADAConfig(CycleConfig):
+    """Settings of CyCADA; the defaults are those of the authors' code for digits.
+
+    Epochs, steps, batch size and learning rate are the translator's.
+
+    Parameters
+    ----------
+    semantic_weight
+        Weight of the semantic consistency.
+    classifier_steps
+        Steps of the source classifier, and of the classifier on redrawn source images.
+    feature_steps
+        Steps of the feature-level phase.
+    feature_batch_size
+        Images a domain in a step of these three.
+    task_lr
+        Adam's learning rate for the two classifiers.
+    feature_lr
+        Adam's learning rate in the feature-level phase.
+    feature_beta1
+        Adam's first decay rate there.
+    """
+
+    epochs: int = 75
+    batch_size: int = 100
+    cycle_weight: float = 1.0
+    identity_weight: float = 0.0
+    pool: int = 50
+    semantic_weight: float = 1.0
+    classifier_steps: int = 39_000
+    feature_steps: int = 10_000
+    feature_batch_size: int = 128
+    task_lr: float = 1e-4
+    feature_lr: float = 1e-5
+    feature_beta1: float = 0.9
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "paper": {},
+        "fast": {
+            "steps": 2300,
+            "batch_size": 32,
+            "width": 16,
+            "discriminator_width": 32,
+            "lr": 4e-4,
+            "lr_decay": "linear",
+            "ema": 0.995,
+            "cycle_weight": 8.0,
+            "classifier_steps": 700,
+            "task_lr": 1e-3,
+            "feature_steps": 500,
+            "feature_batch_size": 64,
+            "feature_lr": 1e-4,
+            "snapshots": 10,
+        },
+    }
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("classifier_steps", "feature_steps", "feature_batch_size"):
+            self._check(name, getattr(self, name) >= 1, "at least 1")
+        for name in ("task_lr", "feature_lr"):
+            self._check(name, getattr(self, name) > 0, "above 0")
+        self._check("semantic_weight", self.semantic_weight >= 0, "0 or more")
+        self._check("feature_beta1", 0 <= self.feature_beta1 < 1, "in [0, 1)")

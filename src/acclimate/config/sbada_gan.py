@@ -1,0 +1,89 @@
+"""Settings of SBADA-GAN."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from acclimate.config.base import MethodConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class SBADAGANConfig(MethodConfig):
+    """Settings of SBADA-GAN; the defaults are the paper's for digits.
+
+    Parameters
+    ----------
+    beta1
+        Adam's first decay rate.
+    weight_decay
+        Adam's L2 penalty.
+    width
+        Channels of the generators' layers.
+    blocks
+        Residual blocks of a generator.
+    noise_size
+        Length of the generators' noise vectors.
+    discriminator_width
+        Channels of the discriminators' first layer.
+    pool
+        Generated images that the discriminators are shown again later, a domain; 0 for none.
+    adversarial_weight
+        Weight of both adversarial losses (alpha, gamma).
+    target_weight
+        Weight of the target classifier's loss on redrawn source images (beta).
+    source_weight
+        Weight of the source classifier's loss on source images (mu).
+    self_label_weight
+        Weight of the source classifier's loss on redrawn target images, by its own labels (eta).
+    self_label_start
+        Share of the training after which the self-labels count.
+    consistency_weight
+        Weight of the class consistency (nu).
+    combination
+        Share of the source classifier in the prediction; the rest is the target classifier's.
+    """
+
+    steps: int = 100_000
+    batch_size: int = 32
+    lr: float = 1e-4
+    beta1: float = 0.5
+    weight_decay: float = 1e-5
+    width: int = 64
+    blocks: int = 4
+    noise_size: int = 5
+    discriminator_width: int = 64
+    pool: int = 1600
+    adversarial_weight: float = 1.0
+    target_weight: float = 10.0
+    source_weight: float = 10.0
+    self_label_weight: float = 1.0
+    self_label_start: float = 0.75
+    consistency_weight: float = 1.0
+    combination: float = 0.5
+    snapshots: int = 50
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "paper": {},
+        "fast": {
+            "steps": 4000,
+            "lr": 1e-3,
+            "width": 24,
+            "blocks": 3,
+            "discriminator_width": 32,
+            "self_label_start": 0.5,
+            "snapshots": 10,
+        },
+    }
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("width", "blocks", "noise_size", "discriminator_width"):
+            self._check(name, getattr(self, name) >= 1, "at least 1")
+        weights = [f"{name}_weight" for name in ("adversarial", "target", "source", "self_label", "consistency")]
+        for name in ("pool", "weight_decay", *weights):
+            self._check(name, getattr(self, name) >= 0, "0 or more")
+        for name in ("self_label_start", "combination"):
+            self._check(name, 0 <= getattr(self, name) <= 1, "in [0, 1]")
+        self._check("beta1", 0 <= self.beta1 < 1, "in [0, 1)")

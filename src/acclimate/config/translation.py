@@ -1,0 +1,82 @@
+"""Settings that methods which translate images share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from acclimate.config.base import MethodConfig
+
+DropoutMode = Literal["alive", "fixed", "off"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranslationConfig(MethodConfig):
+    """Settings of the stage in which the classifier is trained on translated images.
+
+    Parameters
+    ----------
+    adapt
+        offline translates the images once; on-the-fly translates each batch anew while the classifier trains.
+    translation_noise
+        Standard deviation of texture-like noise on images about to be translated for the classifier, at each of its
+        scales, in units of [-1, 1]: the generator elaborates it, so that translated images vary as the target's do; 0
+        for none.
+    """
+
+    adapt: Literal["offline", "on-the-fly"] = "offline"
+    translation_noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check("translation_noise", self.translation_noise >= 0, "0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class UNetConfig(MethodConfig):
+    """Settings of methods that train U-Nets against PatchGANs.
+
+    Parameters
+    ----------
+    images
+        Training images a domain that the translator sees, the first so many; 0 for all.
+    beta1
+        Adam's first decay rate.
+    lr_decay
+        linear lets the learning rate fall to 0 over the second half.
+    width
+        Channels of the generators' first level.
+    discriminator_width
+        Channels of the discriminators' first layer.
+    discriminator_weight
+        Factor of the discriminators' objective.
+    ema
+        Decay of the generators' running average, which then does the translating; 0 for none.
+    dropout
+        Probability in the generators' innermost up block.
+    dropout_mode
+        Dropout while translating: alive as in training, fixed to one seeded mask, or off.
+    """
+
+    epochs: int = 50
+    images: int = 0
+    batch_size: int = 32
+    lr: float = 2e-4
+    beta1: float = 0.5
+    lr_decay: Literal["none", "linear"] = "none"
+    width: int = 32
+    discriminator_width: int = 64
+    discriminator_weight: float = 0.5
+    ema: float = 0.0
+    dropout: float = 0.5
+    dropout_mode: DropoutMode = "alive"
+    snapshots: int = 50
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("width", "discriminator_width"):
+            self._check(name, getattr(self, name) >= 1, "at least 1")
+        self._check("images", self.images >= 0, "0 or more")
+        self._check("discriminator_weight", self.discriminator_weight > 0, "above 0")
+        for name in ("ema", "dropout", "beta1"):
+            self._check(name, 0 <= getattr(self, name) < 1, "in [0, 1)")

@@ -1,0 +1,104 @@
+"""CoGAN's coupled networks for digits, after the authors' code for MNIST and USPS."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class CoupledGenerator(nn.Module):
+    """Noise to a pair of images, one a domain: all layers are shared but the last (arXiv:1606.07536, section 3).
+
+    convT4 8w, then three times convT3 s2 down to w channels, each with batch norm (without weights) and PReLU; convT6
+    and tanh a domain. That gives 28 pixels; for other sizes the first map is larger or smaller than 4x4, and the last
+    layer's padding cuts the rest.
+
+    Parameters
+    ----------
+    channels
+        Image channels, 1 or 3.
+    image_size
+        Height and width of the images.
+    latent
+        Length of the noise.
+    width
+        Channels w of the last shared layer; 128 in the authors' code.
+    """
+
+    def __init__(self, channels: int = 3, image_size: int = 32, latent: int = 100, width: int = 128) -> None:
+        super().__init__()
+        self.image_size = image_size
+        side = math.ceil((image_size + 4) / 8)
+        layers: list[nn.Module] = [
+            nn.ConvTranspose2d(latent, 8 * width, side),
+            nn.BatchNorm2d(8 * width, affine=False),
+            nn.PReLU(),
+        ]
+        for factor in (4, 2, 1):
+            layers += [
+                nn.ConvTranspose2d(2 * factor * width, factor * width, 3, stride=2, padding=1),
+                nn.BatchNorm2d(factor * width, affine=False),
+                nn.PReLU(),
+            ]
+        self.shared = nn.Sequential(*layers)
+        padding = (8 * side - 2 - image_size) // 2
+        self.to_source, self.to_target = (nn.ConvTranspose2d(width, channels, 6, padding=padding) for _ in range(2))
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Draw from noise ``[N, latent]`` a source and a target image each, ``[N, C, H, W]`` in [-1, 1]."""
+        maps = self.shared(z[:, :, None, None])
+        size = self.image_size  # an odd one is a row and a column short of what the layers make
+        source, target = (head(maps)[..., :size, :size].tanh() for head in (self.to_source, self.to_target))
+        return source, target
+
+
+class CoupledDiscriminator(nn.Module):
+    """Images of two domains to "real" and to classes: all layers are shared but the first (section 3 and 4).
+
+    conv5-20, pool a domain; conv5-50, pool, FC500, PReLU shared; then a logit "real" and the logits of the classes.
+    Below 28 pixels the convolutions are padded.
+
+    Parameters
+    ----------
+    channels
+        Image channels, 1 or 3.
+    classes
+        Number of classes.
+    image_size
+        Height and width of the images; at least 8.
+    """
+
+    def __init__(self, channels: int = 3, classes: int = 10, image_size: int = 32) -> None:
+        super().__init__()
+        padding = 0 if image_size >= 28 else 2
+        side = image_size
+        for _ in range(2):
+            side = (side - 4 + 2 * padding) // 2
+        self.from_source, self.from_target = (nn.Conv2d(channels, 20, 5, padding=padding) for _ in range(2))
+        self.shared = nn.Sequential(
+            nn.MaxPool2d(2),
+            nn.Conv2d(20, 50, 5, padding=padding),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(50 * side * side, 500),
+            nn.PReLU(),
+        )
+        self.real, self.label = nn.Linear(500, 1), nn.Linear(500, classes)
+
+    def features_of_source(self, images: Tensor) -> Tensor:
+        """Map source images ``[N, C, H, W]`` in [-1, 1] to features ``[N, 500]``."""
+        features: Tensor = self.shared(self.from_source(images))
+        return features
+
+    def features_of_target(self, images: Tensor) -> Tensor:
+        """Map target images ``[N, C, H, W]`` in [-1, 1] to features ``[N, 500]``."""
+        features: Tensor = self.shared(self.from_target(images))
+        return features
+
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+        """Return the logits "real" of source images, then target images, ``[2 N, 1]``."""
+        features = torch.cat([self.features_of_source(source), self.features_of_target(target)])
+        logits: Tensor = self.real(features)
+        return logits

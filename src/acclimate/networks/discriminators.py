@@ -1,0 +1,98 @@
+"""Discriminators that judge whole images: PixelDA's, with noise and dropout, and SBADA-GAN's."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+SMALLEST_MAP = 4
+"""Height and width at which the strided convolutions stop."""
+
+
+class GaussianNoise(nn.Module):
+    """Adds N(0, ``std``) while training."""
+
+    def __init__(self, std: float) -> None:
+        super().__init__()
+        self.std = std
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        # a contiguous draw laid out as x is eight times faster than one in channels last
+        noise = torch.randn(x.numel(), device=x.device).as_strided(x.shape, x.stride())
+        return x + self.std * noise.to(x.dtype)
+
+
+class NoisyDiscriminator(nn.Module):
+    """PixelDA's discriminator (figure 2): every layer is followed by dropout and noise, so that it does not win early.
+
+    conv3-64, then strided conv3 with twice the channels each down to 4x4, one logit. All but the first have batch norm.
+
+    Parameters
+    ----------
+    channels
+        Image channels, 1 or 3.
+    width
+        Channels of the first layer; 64 in the paper.
+    image_size
+        Height and width of the images; at least 8.
+    noise
+        Standard deviation of the noise.
+    dropout
+        Probability of dropout.
+    """
+
+    def __init__(
+        self, channels: int = 3, width: int = 64, image_size: int = 32, noise: float = 0.2, dropout: float = 0.1
+    ) -> None:
+        super().__init__()
+
+        def rest() -> list[nn.Module]:
+            return [nn.LeakyReLU(0.2, inplace=True), nn.Dropout(dropout), GaussianNoise(noise)]
+
+        layers = [nn.Conv2d(channels, width, 3, padding=1), *rest()]
+        side = image_size
+        while side > SMALLEST_MAP:
+            layers += [nn.Conv2d(width, 2 * width, 3, 2, 1), nn.BatchNorm2d(2 * width, eps=1e-3), *rest()]
+            side, width = (side + 1) // 2, 2 * width
+        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(width * side**2, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images ``[N, C, H, W]`` in [-1, 1] to logits ``[N, 1]``, above 0 for real."""
+        result: Tensor = self.layers(images)
+        return result
+
+
+class PooledDiscriminator(nn.Module):
+    """SBADA-GAN's discriminator: strided conv3 with 64, 128, 256 channels down to 4x4, then the mean of one score map.
+
+    All but the first and the last layer have batch norm.
+
+    Parameters
+    ----------
+    channels
+        Image channels, 1 or 3.
+    width
+        Channels of the first layer; 64 in the paper.
+    image_size
+        Height and width of the images; at least 8.
+    """
+
+    def __init__(self, channels: int = 3, width: int = 64, image_size: int = 32) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
+        side = (image_size + 1) // 2
+        while side > SMALLEST_MAP:
+            layers += [
+                nn.Conv2d(width, 2 * width, 3, 2, 1),
+                nn.BatchNorm2d(2 * width),
+                nn.LeakyReLU(0.2, inplace=True),
+            ]
+            side, width = (side + 1) // 2, 2 * width
+        self.layers = nn.Sequential(*layers, nn.Conv2d(width, 1, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images ``[N, C, H, W]`` in [-1, 1] to unbounded scores ``[N, 1]`` for least squares, near 1 for real."""
+        result: Tensor = self.layers(images)
+        return result

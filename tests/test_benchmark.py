@@ -1,0 +1,101 @@
+"""The matrix: what is done is skipped, what failed stops nothing, several processes share it out."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from acclimate.benchmark import Cell, Matrix, claim, parse_pairs, run_matrix, slurm_script, typed_settings
+from acclimate.config import CycleGANConfig
+from acclimate.errors import AcclimateError
+from conftest import TINY
+
+SETTINGS = {name: str(value) for name, value in TINY.items()} | {"share_bars": "true", "repeats": "1"}
+
+
+def matrix(out: Path, *methods: str, **changes: str) -> Matrix:
+    return Matrix((("digits", "digits-m"),), methods, 1, "fast", out, SETTINGS | changes, {"threads": "1"})
+
+
+def test_a_failing_cell_stops_nothing_and_what_is_done_is_skipped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = matrix(tmp_path / "bench", "cyclegan", "source-only", batch_size="5000")
+    failed = run_matrix(wanted)
+    assert [cell.method for cell in failed] == ["cyclegan"]
+    assert "fewer than a batch of 5000" in next(iter(failed.values()))
+    result = tmp_path / "bench" / "digits-digits-m-source-only-0" / "result.json"
+    assert json.loads(result.read_text())["method"] == "source-only"
+    written = result.stat().st_mtime_ns
+    assert list(run_matrix(matrix(tmp_path / "bench", "source-only"))) == []
+    assert result.stat().st_mtime_ns == written
+    capsys.readouterr()
+
+
+def test_a_claimed_cell_is_left_to_whoever_is_at_it(tmp_path: Path) -> None:
+    wanted = matrix(tmp_path, "source-only")
+    (cell,) = wanted.cells()
+    with claim(wanted, cell) as ours:
+        assert ours
+        with claim(wanted, cell) as again:
+            assert not again
+        assert run_matrix(wanted) == {}
+    assert not wanted.is_done(cell)
+
+
+def test_an_interrupted_matrix_goes_on(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "acclimate", "bench", "--pairs=digits:digits-m", "--methods=cyclegan", "--seeds=1"]
+    command += [f"--out={tmp_path / 'bench'}", "--threads=1", "--no-estimate"]
+    command += [f"--set={name}={value}" for name, value in (SETTINGS | {"steps": "100000", "snapshots": "1"}).items()]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    metrics = tmp_path / "bench" / "digits-digits-m-cyclegan-0" / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not (metrics.exists() and metrics.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "the same command goes on" in errors
+    wanted = matrix(tmp_path / "bench", "cyclegan")
+    (cell,) = wanted.cells()
+    assert "--resume" in wanted.command(cell)
+    assert list((metrics.parent / "checkpoints" / "translator").glob("*.safetensors"))
+
+
+def test_cells_come_seed_by_seed() -> None:
+    wanted = Matrix(parse_pairs("a:b,a:c"), ("source-only", "cyclegan"), 2, "fast", Path("out"), {}, {})
+    assert [cell.seed for cell in wanted.cells()] == [0] * 4 + [1] * 4
+
+
+def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
+    assert parse_pairs("mnist:usps,a/b:c/d") == (("mnist", "usps"), ("a/b", "c/d"))
+    with pytest.raises(AcclimateError, match="SOURCE:TARGET"):
+        parse_pairs("mnist-usps")
+    with pytest.raises(AcclimateError, match="Did you mean 'cyclegan'"):
+        matrix(tmp_path, "cyclegun")
+    with pytest.raises(AcclimateError, match="Did you mean 'steps'"):
+        matrix(tmp_path, "cyclegan", stepz="3")
+    with pytest.raises(AcclimateError, match="int expected"):
+        typed_settings(CycleGANConfig, {"steps": "many"})
+    assert typed_settings(CycleGANConfig, {"steps": "3", "strict": "true", "lr": "1e-3"}) == {
+        "steps": 3,
+        "strict": True,
+        "lr": 1e-3,
+    }
+
+
+def test_a_matrix_can_be_handed_to_slurm(tmp_path: Path) -> None:
+    script = slurm_script(matrix(tmp_path, "cyclegan"), ["--pairs", "my photos:b", "--no-estimate"], 4)
+    assert "#SBATCH --array=0-3" in script
+    assert script.endswith("acclimate bench --pairs 'my photos:b' --no-estimate")
+
+
+def test_names_of_cells_tell_them_apart() -> None:
+    cells = {Cell("mnist", target, method, seed).name for target in "ab" for method in "cd" for seed in (0, 1)}
+    assert len(cells) == 8

@@ -1,0 +1,114 @@
+"""What holds for every registered method: a new one is picked up by its name alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from acclimate import Adaptation, adapt
+from acclimate.config import CONFIGS
+from acclimate.methods import METHODS, Method
+from acclimate.results import measure
+from acclimate.runs import Run
+from acclimate.training import Phase, train
+from conftest import tiny
+
+
+def build(run: Run) -> tuple[Method, list[Phase]]:
+    """Return the run's method as a new process finds it, with its phases, each two steps long."""
+    adaptation = Adaptation(run)
+    method = adaptation.build_method()
+    phases = method.phases(adaptation.data)
+    for phase in phases:
+        phase.steps = 2
+    return method, phases
+
+
+def trained(phases: Sequence[Phase], run: Run) -> None:
+    adaptation = Adaptation(run)
+    for phase in phases:
+        train(phase, run, adaptation.engine, adaptation.config.seed)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two states are equal to the bit."""
+    if isinstance(one, Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, Mapping):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(same(a, b) for a, b in zip(one, other, strict=True))
+    return bool(one == other)
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_saved_and_resumed_is_bit_for_bit_unbroken(name: str, tmp_path: Path) -> None:
+    whole, broken = (
+        Adaptation.create("digits", "digits-m", method=name, out=tmp_path / out, **tiny(name)).run
+        for out in ("whole", "broken")
+    )
+    method, phases = build(whole)
+    fresh = {key: value.clone() for key, value in method.state_dict().items()}
+    trained(phases, whole)
+
+    for stop in range(len(phases)):  # a process a phase: it ends what the last one left half done, and stops half-way
+        _, unfinished = build(broken)
+        unfinished[stop].steps = 1
+        trained(unfinished[: stop + 1], broken)
+    resumed, last = build(broken)
+    trained(last, broken)
+
+    assert same(method.state_dict(), resumed.state_dict())
+    for phase, again in zip(phases, last, strict=True):
+        for part in phase.state:
+            assert same(phase.state[part].state_dict(), again.state[part].state_dict()), f"{phase.name}: {part}"
+    assert bool(phases) == METHODS[name].adapts
+    assert same(fresh, method.state_dict()) == (not phases)
+
+
+@pytest.mark.parametrize("name", sorted(name for name, method in METHODS.items() if method.adapts))
+def test_a_snapshot_holds_all_that_translates_and_classifies(name: str, tmp_path: Path) -> None:
+    adaptation = Adaptation.create("digits", "digits-m", method=name, out=tmp_path / "run", **tiny(name))
+    method, phases = build(adaptation.run)
+    trained(phases, adaptation.run)
+    torch.manual_seed(7)
+    other = METHODS[name](adaptation.config, adaptation.task, adaptation.engine)  # with other weights to begin with
+    other.load_weights(method.weights())
+    images = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+    def outputs(one: Method) -> list[Tensor]:
+        torch.manual_seed(2)  # a translator may draw noise
+        with torch.no_grad():
+            logits = [one.eval()(images)] if one.classifies else []
+            back = [one.translate_back(images)] if one.translates_back else []
+            return [*logits, *([one.translate(images)] if one.translates else []), *back]
+
+    shapes = [(4, 10)] * method.classifies + [(4, 3, 8, 8)] * (method.translates + method.translates_back)
+    assert [output.shape for output in outputs(other)] == shapes
+    assert same(outputs(other), outputs(adaptation.method()))
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_presets(name: str) -> None:
+    presets = CONFIGS[name].presets
+    assert {"paper", "fast"} <= set(presets)
+    assert presets["paper"] == {}
+    for preset in presets:
+        CONFIGS[name].preset(preset)
+
+
+def test_a_method_that_classifies_runs_from_start_to_end(tmp_path: Path) -> None:
+    settings = tiny("adda", repeats=1, target_only=False)
+    adaptation = adapt("digits", "digits-m", method="adda", out=tmp_path / "run", **settings)
+    result = adaptation.run.result
+    assert len(result["accuracy"]["runs"]) == 1
+    assert result["selection"] == {"rule": "last", "checkpoint": settings["steps"], "target_labels_used": False}
+    assert list(adaptation.run.snapshots()) == [2, 4, 6]
+    assert result["seconds"]["translator"] > 0
+    assert measure(adaptation)["accuracy"]["adapted"] == result["accuracy"]
+    assert not list((tmp_path / "run").rglob("checkpoints/*/*"))

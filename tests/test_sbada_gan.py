@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from acclimate.config import SBADAGANConfig
+from acclimate.errors import AcclimateError
+from acclimate.methods import SBADAGAN, Task
+from acclimate.training import Engine
+from conftest import batch, parameters_of, random_data, watch_updates
+
+TASK = Task(3, 16, ("a", "b", "c"))
+X_S, LABELS, X_T = batch(1), torch.tensor([0, 1, 2, 0, 1, 2]), batch(2)
+WEIGHTS = ("adversarial_weight", "target_weight", "source_weight", "consistency_weight")
+
+
+def build(**settings: Any) -> SBADAGAN:
+    torch.manual_seed(0)
+    small = {"width": 4, "blocks": 1, "discriminator_width": 4, "classifier": "dann", "weight_decay": 0.0, "pool": 0}
+    return SBADAGAN(SBADAGANConfig(**(small | settings)), TASK, Engine())
+
+
+def do_step(method: SBADAGAN, self_label_weight: float = 1.0) -> Mapping[str, Tensor]:
+    torch.manual_seed(5)  # the generators' noise
+    return method.step(X_S, LABELS, X_T, self_label_weight)
+
+
+def test_the_losses_are_the_papers_with_their_weights() -> None:
+    weights = {"adversarial_weight": 0.5, "target_weight": 3.0, "source_weight": 7.0, "consistency_weight": 11.0}
+    method = build(**weights)
+    seen = {}
+    update = method._update
+    method._update = lambda name, loss: (seen.update({name: loss.item()}), update(name, loss))[1]  # type: ignore[method-assign]
+    torch.manual_seed(5)
+    with torch.no_grad():
+        noise = [torch.randn(6, method.config.noise_size) for _ in range(3)]
+        fake_t, fake_s = method.G_st(X_S, noise[0]), method.G_ts(X_T, noise[1])
+        back_s = method.G_ts(fake_t, noise[2])
+        pseudo = method.C_s(fake_s).argmax(1)
+        expected = {
+            "G_st_adversarial": (method.D_t(fake_t) - 1).square().mean(),
+            "G_ts_adversarial": (method.D_s(fake_s) - 1).square().mean(),
+            "C_t": F.cross_entropy(method.C_t(fake_t), LABELS),
+            "C_s": F.cross_entropy(method.C_s(X_S), LABELS),
+            "self_label": F.cross_entropy(method.C_s(fake_s), pseudo),
+            "consistency": F.cross_entropy(method.C_s(back_s), LABELS),
+            "D_s": (method.D_s(X_S) - 1).square().mean() + method.D_s(fake_s).square().mean(),
+            "D_t": (method.D_t(X_T) - 1).square().mean() + method.D_t(fake_t).square().mean(),
+        }
+    logged = do_step(method, self_label_weight=13.0)
+    for name, value in expected.items():
+        assert logged[name].item() == pytest.approx(value.item(), rel=1e-3), name
+    total = 0.5 * (expected["G_st_adversarial"] + expected["G_ts_adversarial"]) + 3 * expected["C_t"]
+    total = total + 7 * expected["C_s"] + 11 * expected["consistency"] + 13 * expected["self_label"]
+    assert seen["generators"] == pytest.approx(total.item(), rel=1e-3)
+    assert seen["discriminators"] == pytest.approx((expected["D_s"] + expected["D_t"]).item(), rel=1e-3)
+
+
+def test_who_learns_at_which_update() -> None:
+    method = build()
+    seen = watch_updates(method)
+    do_step(method)
+    assert seen == [
+        ("generators", parameters_of(method, "G_st", "G_ts", "C_s", "C_t")),
+        ("discriminators", parameters_of(method, "D_s", "D_t")),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("weight", "reached"),
+    [
+        ("adversarial_weight", {"G_st", "G_ts"}),
+        ("target_weight", {"G_st", "C_t"}),
+        ("source_weight", {"C_s"}),
+        ("consistency_weight", {"G_st", "G_ts", "C_s"}),
+        ("self_label_weight", {"G_ts", "C_s"}),
+    ],
+)
+def test_whom_each_loss_reaches(weight: str, reached: set[str]) -> None:
+    method = build(**{name: float(name == weight) for name in WEIGHTS})
+    method._update = lambda name, loss: loss.backward() if name == "generators" else None  # type: ignore[method-assign]
+    do_step(method, float(weight == "self_label_weight"))
+    moved = {
+        name.split(".")[0] for name, one in method.named_parameters() if one.grad is not None and one.grad.abs().sum()
+    }
+    assert moved == reached
+
+
+def test_self_labels_count_from_their_start() -> None:
+    method = build(steps=8, batch_size=4, self_label_start=0.75, self_label_weight=2.0)
+    weights = []
+    method.step = lambda *arguments: weights.append(arguments[-1]) or {}  # type: ignore[method-assign, func-returns-value]
+    (phase,) = method.phases(random_data())
+    for number in range(phase.steps):
+        phase.step(number)
+    assert weights == [0.0] * 6 + [2.0] * 2
+
+
+def test_the_prediction_is_the_weighted_mean_of_both_classifiers() -> None:
+    single = {}
+    for share in (0.0, 0.25, 1.0):
+        method = build(combination=share).eval()
+        logits = method(X_S)
+        assert torch.equal(method(X_S), logits)  # no noise
+        single[share] = logits.softmax(1)
+    assert torch.allclose(single[0.0], method.C_t(X_S).softmax(1), atol=1e-5)
+    silence = torch.zeros(len(X_S), method.config.noise_size)
+    assert torch.allclose(single[1.0], method.C_s(method.G_ts(X_S, silence)).softmax(1), atol=1e-5)
+    assert torch.allclose(single[0.25], 0.25 * single[1.0] + 0.75 * single[0.0], atol=1e-5)
+
+
+def test_no_target_label_chose_the_combination() -> None:
+    assert all(SBADAGANConfig.preset(name).combination == 0.5 for name in SBADAGANConfig.presets)
+
+
+def test_earlier_images_are_shown_again_and_are_part_of_the_state() -> None:
+    method = build(pool=12)
+    do_step(method)
+    assert method.pools["fake_s"].images is not None
+    assert method.pools["fake_s"].images.shape == (6, 3, 16, 16)
+    (phase,) = method.phases(random_data(40, 40))
+    assert {"fake_s", "fake_t", "networks", "generators", "discriminators"} == set(phase.state)
+
+
+def test_settings_out_of_range() -> None:
+    for setting in ({"noise_size": 0}, {"combination": 1.5}, {"self_label_start": -0.1}, {"target_weight": -1.0}):
+        with pytest.raises(AcclimateError, match=f"--{next(iter(setting)).replace('_', '-')} must be"):
+            SBADAGANConfig(**setting)  # type: ignore[arg-type]
