@@ -139,6 +139,14 @@ def test_a_changed_file_is_noticed(small_publishers: Path) -> None:
         open_domain("mnist", options).prepare()
 
 
+def test_a_cleared_cache_is_made_again() -> None:
+    domain = open_domain("digits", DataOptions(image_size=9))
+    before = domain.labelled("val")
+    shutil.rmtree(domain.prepare())
+    assert torch.equal(domain.labelled("val").pixels, before.pixels)
+    assert domain.manifest()["name"] == "digits"
+
+
 def test_the_cache_is_used_and_depends_on_the_options(small_publishers: Path) -> None:
     options = DataOptions(data_root=small_publishers)
     folder = open_domain("mnist", options).prepare()

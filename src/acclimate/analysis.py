@@ -165,7 +165,8 @@ def _key(adaptation: Adaptation) -> str:
     files = [run.path / "metrics.jsonl", *sorted((run.path / "models").glob("*.safetensors"))]
     files += [snapshots[step] for step in _film_steps(adaptation)]
     data = [str(domain.manifest()["md5"]) for domain in (adaptation.source, adaptation.target)]
-    return digest(VERSION, sorted(run.config["config"].items()), *data, *(_checksum(file) for file in files))
+    there = (_checksum(file) for file in files if file.exists())  # a run whose classifiers were all shared logs nothing
+    return digest(VERSION, sorted(run.config["config"].items()), *data, *there)
 
 
 def _checksum(path: Path) -> str:

@@ -198,7 +198,7 @@ class Domain:
         DataError
             A file is missing and cannot be fetched, or is not what its publisher serves.
         """
-        if self._folder is None:
+        if self._folder is None or not self._folder.exists():  # a cache may be cleared at any time
             ensure_all(self.required_files(), self.options.data_root, download=self.options.download)
             options = self.options
             key = digest(
