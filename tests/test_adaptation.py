@@ -119,6 +119,15 @@ def test_every_snapshot_is_scored_without_labels_and_the_study_goes_on(finished:
     assert finished.chosen_snapshot == 6
 
 
+def test_a_run_of_another_version_is_refused(finished: Adaptation, tmp_path: Path) -> None:
+    copy = shutil.copytree(finished.run.path, tmp_path / "run")
+    config = json.loads((copy / "config.json").read_text())
+    config["config"]["momentum"] = 0.9
+    (copy / "config.json").write_text(json.dumps(config))
+    with pytest.raises(RunError, match="another version of acclimate: no setting 'momentum'"):
+        Adaptation(copy)
+
+
 def test_a_rule_chooses_what_translates(tmp_path: Path) -> None:
     run = adapt(
         "digits", "digits-m", preset="demo", out=tmp_path / "run", select="source-cycle", **TINY | {"repeats": 1}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -90,7 +90,10 @@ class Adaptation:
         self.run = run if isinstance(run, Run) else Run(run)
         stored = self.run.config
         self.method_class = find_method(stored["method"])
-        self.config: Config = CONFIGS[stored["method"]](**stored["config"])
+        config_class = CONFIGS[stored["method"]]
+        if unknown := stored["config"].keys() - {item.name for item in fields(config_class)}:
+            raise RunError(f"{self.run.path} is of another version of acclimate: no setting {min(unknown)!r} here")
+        self.config: Config = config_class(**stored["config"])
         self.engine = Engine.choose(device or stored["device"], self.config.precision)
 
     @classmethod
