@@ -225,3 +225,16 @@ def test_presets_and_settings_with_nearest_names() -> None:
         CycleGANConfig.preset("notebok")
     with pytest.raises(AcclimateError, match="Did you mean 'cycle_weight'"):
         CycleGANConfig.preset("fast", cycle_wieght=3)
+
+
+def test_terms_may_be_computed_on_a_share_of_the_batch() -> None:
+    method, x, y = build(cycle_share=0.5, identity_share=0.25), batch(1, 8), batch(2, 8)
+    with torch.no_grad():
+        expected = {
+            "cycle_x": reconstruction(method.F(method.G(x[:4])), x[:4]),
+            "identity_y": reconstruction(method.G(y[:2]), y[:2]),
+            "G_adversarial": lsgan_generator(method.D_Y(method.G(x))),
+        }
+    logged = method.step(x, y)
+    for name, value in expected.items():
+        assert logged[name].item() == pytest.approx(value.item(), rel=1e-4), name

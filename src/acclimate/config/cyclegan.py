@@ -19,6 +19,9 @@ class CycleConfig(UNetConfig):
         Weight of the cycle-consistency terms (lambda 1).
     identity_weight
         Weight of the identity terms (lambda 2); 0 saves their computation.
+    cycle_share, identity_share
+        Share of each batch that these terms are computed on, the rest saves time: the same objective, a noisier
+        estimate of it.
     discriminator_ceiling
         Accuracy on a batch above which a discriminator rests for the step: keeps it in the band that the paper found
         healthy, 0.6 to 0.8; 1 never rests.
@@ -28,6 +31,8 @@ class CycleConfig(UNetConfig):
 
     cycle_weight: float = 8.0
     identity_weight: float = 0.8
+    cycle_share: float = 1.0
+    identity_share: float = 1.0
     discriminator_ceiling: float = 1.0
     pool: int = 0
 
@@ -35,6 +40,8 @@ class CycleConfig(UNetConfig):
         super().__post_init__()
         for name in ("pool", "cycle_weight", "identity_weight"):
             self._check(name, getattr(self, name) >= 0, "0 or more")
+        for name in ("cycle_share", "identity_share"):
+            self._check(name, 0 < getattr(self, name) <= 1, "above 0 and at most 1")
         self._check("discriminator_ceiling", 0.5 < self.discriminator_ceiling <= 1, "above 0.5 and at most 1")
 
 
@@ -51,6 +58,8 @@ class CycleGANConfig(CycleConfig, TranslationConfig):
             "lr": 4e-4,
             "lr_decay": "linear",
             "discriminator_ceiling": 0.9,
+            "cycle_share": 0.5,
+            "identity_share": 0.25,
             "ema": 0.995,
             "snapshots": 20,
         },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -73,26 +74,26 @@ class CycleGAN(Method):
     def step(self, x: Tensor, y: Tensor) -> Mapping[str, Tensor]:
         """Update generators, then discriminators, on one batch of each domain; return the losses and accuracies."""
         config = self.config
+        cycled = math.ceil(config.cycle_share * len(x))
+        same = math.ceil(config.identity_share * len(x)) if config.identity_weight else 0
         with self.engine.autocast(), frozen(self.D_X, self.D_Y):
-            if config.identity_weight:
-                (fake_y, same_y), (fake_x, same_x) = (
-                    self.G(torch.cat([x, y])).float().split([len(x), len(y)]),
-                    self.F(torch.cat([y, x])).float().split([len(y), len(x)]),
-                )
-            else:
-                fake_y, fake_x = self.G(x).float(), self.F(y).float()
+            fake_y, same_y = self.G(torch.cat([x, y[:same]])).float().split([len(x), same])
+            fake_x, same_x = self.F(torch.cat([y, x[:same]])).float().split([len(y), same])
             losses = {
                 "G_adversarial": lsgan_generator(self.D_Y(fake_y)),
                 "F_adversarial": lsgan_generator(self.D_X(fake_x)),
-                "cycle_x": reconstruction(self.F(fake_y), x),
-                "cycle_y": reconstruction(self.G(fake_x), y),
+                "cycle_x": reconstruction(self.F(fake_y[:cycled]), x[:cycled]),
+                "cycle_y": reconstruction(self.G(fake_x[:cycled]), y[:cycled]),
             }
             total = losses["G_adversarial"] + losses["F_adversarial"]
             total = total + config.cycle_weight * (losses["cycle_x"] + losses["cycle_y"])
             extra = self.extra_losses(x, y, fake_x, fake_y)
             losses, total = losses | extra, total + sum(extra.values())
-            if config.identity_weight:
-                losses |= {"identity_x": reconstruction(same_x, x), "identity_y": reconstruction(same_y, y)}
+            if same:
+                losses |= {
+                    "identity_x": reconstruction(same_x, x[:same]),
+                    "identity_y": reconstruction(same_y, y[:same]),
+                }
                 total = total + config.identity_weight * (losses["identity_x"] + losses["identity_y"])
         self._update("generators", total)
         if self.average is not None:
