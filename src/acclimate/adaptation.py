@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import nullcontext
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from functools import cached_property
@@ -15,9 +16,10 @@ import torch
 from acclimate.bars import bar_path
 from acclimate.classification import ClassifierTraining
 from acclimate.config import CONFIGS, Config, TranslationConfig
+from acclimate.distributed import Processes, processes
 from acclimate.domains import DOMAINS, DataOptions, Domain, Images, LabelledImages, check_pair, open_domain
 from acclimate.domains.base import default_data_root
-from acclimate.errors import DataError, RunError
+from acclimate.errors import DataError, LostProcessError, RunError
 from acclimate.evaluation import Classifier
 from acclimate.methods import AdaptationData, Method, Task, find_method
 from acclimate.progress import say
@@ -120,21 +122,24 @@ class Adaptation:
         if method == "target-only" and not aim.has_labels:
             raise DataError(f"{aim.name} has no labels, and target-only trains on them")
         names = [_slug(opened.name), _slug(str(target)), method, preset, str(config.seed)]
-        run = Run.create(
-            Path(out or Path("runs") / "-".join(names)).expanduser(),
-            {
-                "schema": SCHEMA,
-                "source": _spec(source),
-                "target": _spec(target),
-                "method": method,
-                "preset": preset,
-                "device": device,
-                "data_root": str(root),
-                "created": datetime.now(UTC).isoformat(timespec="seconds"),
-                "config": asdict(config),
-            },
-        )
-        return cls(run)
+        path, group = Path(out or Path("runs") / "-".join(names)).expanduser(), processes()
+        stored = {
+            "schema": SCHEMA,
+            "source": _spec(source),
+            "target": _spec(target),
+            "method": method,
+            "preset": preset,
+            "device": device,
+            "data_root": str(root),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "config": asdict(config),
+        }
+        return cls(group.first_then_all(lambda: Run.create(path, stored) if group.first else Run(path)))
+
+    @property
+    def group(self) -> Processes:
+        """The processes that train the run together."""
+        return self.engine.processes
 
     @property
     def data_options(self) -> DataOptions:
@@ -186,12 +191,18 @@ class Adaptation:
         """Do whatever is not done yet, and return the result, which is also written to ``result.json``."""
         if (self.run.path / "result.json").exists():
             return self.run.result
-        with self.run.lock():
-            return self._run_all()
+        try:
+            with self.run.lock() if self.group.first else nullcontext():
+                return self._run_all()
+        except LostProcessError as error:
+            raise LostProcessError(
+                f"{error}; go on from the last checkpoint with: acclimate run --resume {self.run.path}"
+            ) from None
 
     def _run_all(self) -> dict[str, Any]:
         for name in ("source", "target"):
             domain: Domain = getattr(self, name)
+            self.group.first_then_all(domain.prepare)
             say(f"{name}: {domain.name}, " + ", ".join(f"{count:,} {split}" for split, count in domain.sizes().items()))
         if self.method_class.adapts:
             self.train_method()
@@ -202,6 +213,12 @@ class Adaptation:
             self.train_classifiers("adapted")
         if (self.config.target_only or self.own_kind == "target-only") and self.target.has_labels:
             self.train_classifiers("target-only")
+        return self.group.first_then_all(self._finish)
+
+    def _finish(self) -> dict[str, Any]:
+        """Draw the samples, measure, write the result; or read what another process has written."""
+        if (self.run.path / "result.json").exists():
+            return self.run.result
         if self.method_class.translates:
             from acclimate.figures import run_samples  # matplotlib takes a second
 
@@ -224,9 +241,10 @@ class Adaptation:
         seconds = {}
         for phase in method.phases(self.data):
             seconds[phase.name] = self._train(phase)
-        write_json(self.method_done, seconds)
-        for name in seconds:
-            self.run.drop_checkpoints(name)
+        if self.group.first:
+            write_json(self.method_done, seconds)
+            for name in seconds:
+                self.run.drop_checkpoints(name)
 
     def _train(self, phase: Phase) -> float:
         config = self.config
@@ -267,8 +285,11 @@ class Adaptation:
         """Choose the snapshot that adapts by the settings' label-free rule, if that is not done yet."""
         from acclimate.selection import select
 
-        if not (self.run.path / "selection.json").exists():
-            select(self, self.config.select)
+        def choose() -> None:
+            if not (self.run.path / "selection.json").exists():
+                select(self, self.config.select)
+
+        self.group.first_then_all(choose)
 
     def method(self, snapshot: int | None = None) -> Method:
         """Return the trained method, from a snapshot's step or the chosen one.
@@ -326,6 +347,9 @@ class Adaptation:
         return not (isinstance(self.config, TranslationConfig) and self.config.adapt == "on-the-fly")
 
     def _translated(self, split: str, images: LabelledImages) -> LabelledImages:
+        return self.group.first_then_all(lambda: self._translate_or_load(split, images))
+
+    def _translate_or_load(self, split: str, images: LabelledImages) -> LabelledImages:
         path = self.run.path / "translated" / f"{split}.safetensors"
         if self._offline and path.exists():
             return LabelledImages(load_tree(path)["pixels"], images.labels)
@@ -338,19 +362,15 @@ class Adaptation:
 
     def train_classifiers(self, kind: str) -> None:
         """Train the repeats of one kind, ``adapted``, ``source-only`` or ``target-only``, that are not trained yet."""
-        missing = [name for name in self._names(kind) if not self.run.model(name).exists()]
-        if not missing:
-            return
-        for name in missing:
+        for name in self.group.agree([name for name in self._names(kind) if not self.run.model(name).exists()]):
             shared = bar_path(self, kind, name) if self.config.share_bars and kind != "adapted" else None
-            if shared is not None and shared.exists():
-                save_tree(self.run.model(name), load_tree(shared) | {"reused": True})
-                continue
-            model = self._train_classifier(kind, name)
-            save_tree(self.run.model(name), model)
-            if shared is not None:
-                save_tree(shared, model)
-            self.run.drop_checkpoints(name)
+            reused = self.group.agree(shared is not None and shared.exists())
+            model = load_tree(shared) | {"reused": True} if shared and reused else self._train_classifier(kind, name)
+            if self.group.first:
+                save_tree(self.run.model(name), model)
+                if shared is not None and not reused:
+                    save_tree(shared, model)
+                self.run.drop_checkpoints(name)
 
     def _train_classifier(self, kind: str, name: str) -> dict[str, Any]:
         train_set, val = self._classifier_data(kind)

@@ -33,7 +33,13 @@ def bar_path(adaptation: Adaptation, kind: str, name: str) -> Path:
         "shape": [config.image_size, config.channels, config.fit],
         "settings": {key: value for key, value in vars(config).items() if key.startswith("classifier")},
         "seed": config.seed,
-        "computed": [engine.device.type, str(engine.dtype), torch.get_num_threads(), torch.__version__],
+        "computed": [
+            engine.device.type,
+            str(engine.dtype),
+            torch.get_num_threads(),
+            engine.processes.count,
+            torch.__version__,
+        ],
         "code": _code(),
     }
     key = hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()

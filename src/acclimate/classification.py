@@ -101,24 +101,29 @@ class ClassifierTraining:
 
     def step(self, number: int) -> Mapping[str, Tensor]:
         """Update the classifier on one batch."""
-        pixels, labels = self.train.batch(self.batches[number].to(self.engine.device))
+        batch, group = self.batches[number], self.engine.processes
+        pixels, labels = self.train.batch(group.share(batch).to(self.engine.device))
         self.classifier.train()
         with self.engine.autocast():
             logits = self.classifier(to_float(pixels)).float()
-        loss = F.cross_entropy(logits, labels)
+        weight = group.count / len(batch)  # an epoch's last batch is not shared equally: the mean is that of the whole
+        loss = weight * F.cross_entropy(logits, labels, reduction="sum")
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        group.average_gradients(self.classifier.parameters())
         self.optimizer.step()
-        return {"loss": loss, "accuracy": (logits.argmax(1) == labels).float().mean()}
+        return {"loss": loss, "accuracy": weight * (logits.argmax(1) == labels).sum()}
 
     def end_epoch(self) -> tuple[dict[str, float], bool]:
         """Validate, lower the learning rate on a plateau, say whether to stop."""
+        self.engine.processes.average_buffers(self.classifier)
         with self.engine.autocast():
             logits = predict_logits(self.classifier, self.val.pixels, self.engine)
         labels = self.val.labels.to(logits.device)
         loss = F.cross_entropy(logits, labels).item()
         accuracy = (logits.argmax(1) == labels).float().mean().item()
         dead = bool((logits - logits[0]).abs().max() < 1e-3)
+        loss, accuracy, dead = self.engine.processes.agree((loss, accuracy, dead))
         if dead and self.restarts < MAX_RESTARTS:
             self.restarts += 1
             self._draw_weights()

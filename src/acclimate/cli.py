@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         build_app(tokens)(tokens)
     except AcclimateError as error:
-        say(f"acclimate: {error}")
+        say(f"acclimate: {error}", error=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         say("acclimate: interrupted; a run goes on with: acclimate run --resume RUN")
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
             raise
-        say(f"acclimate: {error.filename or 'writing'}: {error.strerror}")
+        say(f"acclimate: {error.filename or 'writing'}: {error.strerror}", error=True)
         sys.exit(2)
 
 
@@ -130,33 +130,38 @@ def _run_command(tokens: Sequence[str]) -> Any:
         import torch
 
         from acclimate.adaptation import Adaptation
+        from acclimate.distributed import joined
         from acclimate.methods import find_method
 
         if threads is not None:
             torch.set_num_threads(max(1, threads))
-        if resume is not None:
-            if source is not None or target is not None:
-                raise AcclimateError("--resume takes everything from the run: leave out source and target")
-            adaptation = Adaptation(resume, device)
-        elif source is None or target is None:
-            raise AcclimateError("name a source and a target, such as: acclimate run mnist mnist-m (or --resume RUN)")
-        else:
-            find_method(method)
-            config_class.preset(preset)
-            changes = {item.name: getattr(settings, item.name) for item in fields(config_class)}
-            adaptation = Adaptation.create(
-                source,
-                target,
-                method=method,
-                preset=preset,
-                out=out,
-                data_root=data_root,
-                device=device or "auto",
-                **changes,
-            )
-        say(f"run: {adaptation.run.path}")
-        adaptation.run_all()
-        print(summary_table(adaptation))
+        with joined(device):
+            if resume is not None:
+                if source is not None or target is not None:
+                    raise AcclimateError("--resume takes everything from the run: leave out source and target")
+                adaptation = Adaptation(resume, device)
+            elif source is None or target is None:
+                raise AcclimateError(
+                    "name a source and a target, such as: acclimate run mnist mnist-m (or --resume RUN)"
+                )
+            else:
+                find_method(method)
+                config_class.preset(preset)
+                changes = {item.name: getattr(settings, item.name) for item in fields(config_class)}
+                adaptation = Adaptation.create(
+                    source,
+                    target,
+                    method=method,
+                    preset=preset,
+                    out=out,
+                    data_root=data_root,
+                    device=device or "auto",
+                    **changes,
+                )
+            say(f"run: {adaptation.run.path}")
+            adaptation.run_all()
+            if adaptation.group.first:
+                print(summary_table(adaptation))
 
     run.__annotations__["settings"] = Annotated[settings, Parameter(name="*", group=f"Settings of {method}, {preset}")]
     return run

@@ -26,6 +26,12 @@ class NonFiniteLossError(AcclimateError):
     exit_code = 1
 
 
+class LostProcessError(AcclimateError):
+    """Another of the processes that train a run together died or does not answer."""
+
+    exit_code = 1
+
+
 class InterruptedRunError(AcclimateError):
     """Ctrl-C or SIGTERM: the state was saved and the message says how to resume."""
 

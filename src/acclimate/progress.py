@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -21,15 +22,21 @@ class Bar(Protocol):
         """Show a few words beside the bar."""
 
 
-def say(text: str = "") -> None:
-    """Print one line for the person, above any bar."""
-    print(text, file=sys.stderr, flush=True)
+def say(text: str = "", *, error: bool = False) -> None:
+    """Print one line for the person, above any bar; of several processes the first does, an error is from any."""
+    if error or _speaks():
+        print(text, file=sys.stderr, flush=True)
+
+
+def _speaks() -> bool:
+    """Whether this process tells the person how things go: of several that train together, the first one."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager
 def progress(description: str, total: float | None, *, done: float = 0, unit: str = "it") -> Iterator[Bar]:
     """Show progress through ``total`` units of which ``done`` are behind us."""
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and _speaks():
         with _rich_bar(description, total, done, unit) as bar:
             yield bar
     else:

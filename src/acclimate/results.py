@@ -146,6 +146,7 @@ def environment(engine: Engine) -> dict[str, Any]:
         "device": name,
         "precision": "bfloat16" if engine.dtype else "float32",
         "threads": torch.get_num_threads(),
+        "processes": engine.processes.count,
         "versions": {"acclimate": __version__, "torch": torch.__version__, "python": platform.python_version()},
         "commit": _commit(),
     }

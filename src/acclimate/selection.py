@@ -226,7 +226,7 @@ class _Judgement:
     """All that the scores of one snapshot are computed from; no target label among it."""
 
     def __init__(self, adaptation: Adaptation, step: int, judge: nn.Module) -> None:
-        self.adaptation, self.step, self.engine = adaptation, step, adaptation.engine
+        self.adaptation, self.step, self.engine = adaptation, step, adaptation.engine.alone()
         self.method: Method = adaptation.method(step)
         assert isinstance(judge, ImageClassifier)
         self.judge = judge

@@ -6,12 +6,14 @@ import copy
 import hashlib
 import json
 import math
+import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol, Self
 
@@ -19,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from acclimate.config import Precision
+from acclimate.distributed import Processes, processes
 from acclimate.errors import AcclimateError, InterruptedRunError, NonFiniteLossError
 from acclimate.progress import progress
 from acclimate.runs import Run
@@ -45,10 +48,13 @@ class Engine:
         The torch device.
     dtype
         What autocast computes convolutions and matrix products in; None for float32 throughout.
+    processes
+        Those that train together.
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     dtype: torch.dtype | None = None
+    processes: Processes = field(default_factory=Processes)
 
     @classmethod
     def choose(cls, device: str = "auto", precision: Precision = "auto") -> Engine:
@@ -70,7 +76,11 @@ class Engine:
                 torch.cuda.is_bf16_supported() if chosen.type == "cuda" else chosen.type == "cpu" and cpu_has_bf16()
             )
             precision = "bfloat16" if native else "float32"
-        return cls(chosen, torch.bfloat16 if precision == "bfloat16" else None)
+        return cls(chosen, torch.bfloat16 if precision == "bfloat16" else None, processes())
+
+    def alone(self) -> Engine:
+        """Return the same without the other processes, for what one of them does by itself."""
+        return replace(self, processes=Processes())
 
     def autocast(self) -> torch.autocast:
         """Return the context that forward passes run in."""
@@ -236,7 +246,7 @@ def train(
     run
         Where logs and checkpoints go.
     engine
-        The device, for the random state.
+        The device, for the random state; the processes that train together.
     seed
         Seeds the global generators when the phase starts.
     log_every
@@ -256,48 +266,68 @@ def train(
     InterruptedRunError
         Ctrl-C or SIGTERM came; the state was saved.
     """
-    torch.manual_seed(seed_for(seed, phase.name))
+    group = engine.processes
+    torch.manual_seed(_process_seed(seed, phase.name, group))
     done, seconds, stop = 0, 0.0, False
     if (saved := run.load_checkpoint(phase.name)) is not None:
         for name, part in phase.state.items():
             part.load_state_dict(saved["state"][name])
             if isinstance(part, torch.optim.Optimizer):
                 _lay_out_as_parameters(part)
-        set_random_state(saved["random"], engine.device)
         done, seconds, stop = saved["step"], saved["seconds"], saved["stop"]
+        if len(saved["random"]) == group.count:
+            set_random_state(saved["random"][group.rank], engine.device)
+        else:  # saved by another number of processes
+            torch.manual_seed(_process_seed(seed, f"{phase.name} from {done}", group))
     start = time.monotonic() - seconds
 
     def save() -> None:
         state = {name: part.state_dict() for name, part in phase.state.items()}
+        random = group.gather(random_state(engine.device))
         position = {"step": done, "seconds": time.monotonic() - start, "stop": stop}
-        run.save_checkpoint(phase.name, done, position | {"state": state, "random": random_state(engine.device)})
+        if group.first:
+            run.save_checkpoint(phase.name, done, position | {"state": state, "random": random})
+
+    def is_stopped() -> bool:
+        """Whether to stop before the end; several processes ask one another now and then, and agree."""
+        if group.alone:
+            return stopped.is_set()
+        return done % log_every == 0 and group.any(stopped.is_set())
 
     with (
-        _Log(run, phase, done) as log,
-        _stop_signal() as stopped,
+        _Log(run, phase, done, group) as log,
+        _stop_signal(group) as stopped,
         progress(phase.name, phase.steps, done=done, unit="steps") as bar,
     ):
         while done < phase.steps and not stop:
             log.add(phase.step(done))
             done += 1
             bar.advance()
-            ends_epoch = done % phase.steps_per_epoch == 0
-            saves = done % checkpoint_every == 0 or done == phase.steps or stopped.is_set()
+            ends_epoch, interrupted = done % phase.steps_per_epoch == 0, is_stopped()
+            saves = done % checkpoint_every == 0 or done == phase.steps or interrupted
             snaps = phase.snapshot_every > 0 and (done % phase.snapshot_every == 0 or done == phase.steps)
             if done % log_every == 0 or ends_epoch or saves or snaps or done == phase.steps:
                 bar.note(log.write(done))
+                for part in phase.state.values():
+                    if isinstance(part, nn.Module):
+                        group.average_buffers(part)
             if ends_epoch and phase.end_epoch is not None:
                 values, stop = phase.end_epoch()
                 log.write_values(done, values)
-            if snaps and phase.snapshot is not None:
+            if snaps and phase.snapshot is not None and group.first:
                 save_tree(run.path / "snapshots" / f"{done:08d}.safetensors", phase.snapshot())
             if saves or stop:
                 save()
-            if stopped.is_set() and done < phase.steps and not stop:
+            if interrupted and done < phase.steps and not stop:
                 raise InterruptedRunError(
                     f"stopped in {phase.name} after step {done:,}; go on with: acclimate run --resume {run.path}"
                 )
     return time.monotonic() - start
+
+
+def _process_seed(seed: int, purpose: str, group: Processes) -> int:
+    """Return the seed of one process's own draws, such as dropout; the first one's is that of a process alone."""
+    return seed_for(seed, purpose) if group.first else seed_for(seed, purpose, group.rank)
 
 
 def _lay_out_as_parameters(optimizer: torch.optim.Optimizer) -> None:
@@ -311,16 +341,16 @@ def _lay_out_as_parameters(optimizer: torch.optim.Optimizer) -> None:
 class _Log:
     """Collects scalars on the device, and writes their means to ``metrics.jsonl`` and TensorBoard."""
 
-    def __init__(self, run: Run, phase: Phase, done: int) -> None:
-        self.run, self.phase, self.first = run, phase, done
+    def __init__(self, run: Run, phase: Phase, done: int, group: Processes) -> None:
+        self.run, self.phase, self.group = run, phase, group
         self.names: list[str] = []
         self.window: list[Tensor] = []
-        path = run.path / "metrics.jsonl"
-        if path.exists():  # drop what an interrupted process logged beyond its last checkpoint
+        path = run.path / "metrics.jsonl" if group.first else Path(os.devnull)
+        if group.first and path.exists():  # drop what an interrupted process logged beyond its last checkpoint
             kept = [entry for entry in run.metrics() if entry["phase"] != phase.name or entry["step"] <= done]
             write_atomic(path, "".join(json.dumps(entry) + "\n" for entry in kept).encode())
         self.file = open(path, "a")  # noqa: SIM115 (closed by __exit__)
-        self.board = _tensorboard(run, done)
+        self.board = _tensorboard(run, done) if group.first else None
 
     def add(self, values: Mapping[str, Tensor]) -> None:
         self.names = list(values)
@@ -329,7 +359,7 @@ class _Log:
     def write(self, step: int) -> str:
         if not self.window:
             return ""
-        rows = torch.stack(self.window).cpu()
+        rows = self.group.average(torch.stack(self.window)).cpu()
         self.window.clear()
         bad = (~torch.isfinite(rows)).nonzero()
         if len(bad):
@@ -371,15 +401,18 @@ def _tensorboard(run: Run, done: int) -> Any:
 
 
 @contextmanager
-def _stop_signal() -> Iterator[threading.Event]:
-    """Turn Ctrl-C and SIGTERM into an event, so that the step ends and the state is saved; a second stops at once."""
+def _stop_signal(group: Processes) -> Iterator[threading.Event]:
+    """Turn Ctrl-C and SIGTERM into an event, so that the step ends and the state is saved; a second stops at once.
+
+    Not so for several processes: ``torchrun`` passes on a signal that they have got already.
+    """
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event
         return
 
     def stop(number: int, frame: FrameType | None) -> None:
-        if event.is_set():
+        if event.is_set() and group.alone:
             raise KeyboardInterrupt
         event.set()
 

@@ -57,7 +57,7 @@ class ADDA(Method):
 
     def phases(self, data: AdaptationData) -> list[Phase]:
         config = self.config
-        batches = DomainBatches(data.source_train, data.target_train, config, self.engine.device)
+        batches = DomainBatches(data.source_train, data.target_train, config, self.engine)
 
         def source(number: int) -> Mapping[str, Tensor]:
             x, labels, _ = batches[number]

@@ -69,8 +69,8 @@ class DomainBatches:
         The training images.
     config
         Images a batch, length of the training, seed.
-    device
-        Where the images rest.
+    engine
+        Where the images rest, and the processes that share each batch.
     paired
         Draw pairs: the same indices in both domains.
 
@@ -84,7 +84,7 @@ class DomainBatches:
     Raises
     ------
     AcclimateError
-        A domain has fewer images than a batch.
+        A domain has fewer images than a batch, or the processes cannot share a batch equally.
     """
 
     def __init__(
@@ -92,11 +92,17 @@ class DomainBatches:
         source: LabelledImages,
         target: Images,
         config: MethodConfig,
-        device: torch.device,
+        engine: Engine,
         *,
         paired: bool = False,
     ) -> None:
-        self._source, self._pixels = source.to(device), target.pixels.to(device)
+        self._source, self._pixels = source.to(engine.device), target.pixels.to(engine.device)
+        self._processes = engine.processes
+        if config.batch_size % engine.processes.count:
+            raise AcclimateError(
+                f"{engine.processes.count} processes cannot share a batch of {config.batch_size} equally:"
+                " change one or the other"
+            )
         self._of_source, self._of_target = (
             Batches(len(images), config.batch_size, seed_for(config.seed, name), drop_last=True, what=name)
             for images, name in ((source, "the source"), (target, "the target"))
@@ -107,10 +113,16 @@ class DomainBatches:
         self.steps = config.steps or config.epochs * self.steps_per_epoch
 
     def __getitem__(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return a step's source images, their labels, and target images; images float ``[N, C, H, W]`` in [-1, 1]."""
-        device = self._pixels.device
-        pixels, labels = self._source.batch(self._of_source[step].to(device))
-        return to_float(pixels), labels, to_float(self._pixels[self._of_target[step].to(device)])
+        """Return a step's source images, their labels, and target images; images float ``[N, C, H, W]`` in [-1, 1].
+
+        Of several processes, each gets its own share of the batch.
+        """
+        of_source, of_target = (
+            self._processes.share(batches[step]).to(self._pixels.device)
+            for batches in (self._of_source, self._of_target)
+        )
+        pixels, labels = self._source.batch(of_source)
+        return to_float(pixels), labels, to_float(self._pixels[of_target])
 
 
 class Method(nn.Module):
@@ -201,8 +213,9 @@ class Method(nn.Module):
         """Take one step down the gradient of ``loss``, of norm ``clip`` at most, with one of the optimizers."""
         self.optimizers[optimizer].zero_grad(set_to_none=True)
         loss.backward()
+        parameters = [one for group in self.optimizers[optimizer].param_groups for one in group["params"]]
+        self.engine.processes.average_gradients(parameters)
         if clip < math.inf:
-            parameters = [one for group in self.optimizers[optimizer].param_groups for one in group["params"]]
             torch.nn.utils.clip_grad_norm_(parameters, clip)
         self.optimizers[optimizer].step()
 

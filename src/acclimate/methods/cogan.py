@@ -49,7 +49,7 @@ class CoGAN(Method):
         self.optimizers = {"generators": adam(self.G, **settings), "discriminators": adam(self.D, **settings)}
 
     def phases(self, data: AdaptationData) -> list[Phase]:
-        batches = DomainBatches(data.source_train, data.target_train, self.config, self.engine.device)
+        batches = DomainBatches(data.source_train, data.target_train, self.config, self.engine)
         return [
             self._phase(
                 "adversarial", batches, lambda number: self.step(*batches[number]), snapshots=self.config.snapshots

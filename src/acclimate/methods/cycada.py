@@ -61,7 +61,7 @@ class CyCADA(CycleGAN):
         config, adda = self.config, self.adda
         (translator,) = super().phases(data)
         translator.snapshot = None  # the last phase's snapshots have the generators too
-        batches = DomainBatches(data.source_train, data.target_train, adda.config, self.engine.device)
+        batches = DomainBatches(data.source_train, data.target_train, adda.config, self.engine)
 
         def source(number: int) -> Mapping[str, Tensor]:
             x, labels, _ = batches[number]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from acclimate.config import CycleConfig
+from acclimate.distributed import Processes
 from acclimate.losses import discriminator_accuracy, lsgan_discriminator, lsgan_generator, reconstruction
 from acclimate.methods.base import AdaptationData, DomainBatches, Method, Task, adam, register
 from acclimate.networks import PatchGAN, UNet, init_normal
@@ -48,12 +49,12 @@ class CycleGAN(Method):
             "generators": adam(self.G, self.F, lr=config.lr, beta1=config.beta1),
             "discriminators": adam(self.D_X, self.D_Y, lr=config.lr, beta1=config.beta1),
         }
-        self.pools = {"fake_x": ImagePool(config.pool), "fake_y": ImagePool(config.pool)}
+        self.pools = {name: ImagePool(config.pool, engine.processes) for name in ("fake_x", "fake_y")}
 
     def phases(self, data: AdaptationData) -> list[Phase]:
         config, count = self.config, self.config.images or None
         source, target = data.source_train.first(count), data.target_train.first(count)
-        batches = DomainBatches(source, target, config, self.engine.device)
+        batches = DomainBatches(source, target, config, self.engine)
 
         def step(number: int) -> Mapping[str, Tensor]:
             if config.lr_decay == "linear":
@@ -105,9 +106,8 @@ class CycleGAN(Method):
             on_y = self.D_Y(torch.cat([y, shown[1]])).float().split([len(y), len(shown[1])])
         losses |= {"D_X": lsgan_discriminator(*on_x), "D_Y": lsgan_discriminator(*on_y)}
         accuracies = {"D_X_accuracy": discriminator_accuracy(*on_x), "D_Y_accuracy": discriminator_accuracy(*on_y)}
-        ceiling = config.discriminator_ceiling
-        active = losses["D_X"] * (accuracies["D_X_accuracy"] <= ceiling)
-        active = active + losses["D_Y"] * (accuracies["D_Y_accuracy"] <= ceiling)
+        awake = self.engine.processes.average(torch.stack([*accuracies.values()])) <= config.discriminator_ceiling
+        active = losses["D_X"] * awake[0] + losses["D_Y"] * awake[1]
         self._update("discriminators", config.discriminator_weight * active)
         return {"generators": total, "discriminators": losses["D_X"] + losses["D_Y"]} | losses | accuracies
 
@@ -138,10 +138,13 @@ class ImagePool:
     ----------
     size
         Images kept; 0 hands every batch through.
+    processes
+        Those that share the pool: each keeps its part.
     """
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    def __init__(self, size: int, processes: Processes | None = None) -> None:
+        self.processes = processes or Processes()
+        self.size = math.ceil(size / self.processes.count)
         self.images: Tensor | None = None
 
     def __call__(self, fakes: Tensor) -> Tensor:
@@ -161,7 +164,10 @@ class ImagePool:
         return torch.stack(shown)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"images": self.images}
+        parts = self.processes.gather(self.images if self.images is None else self.images.cpu())
+        return {"images": None if self.images is None else torch.cat(parts)}  # type: ignore[arg-type]
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.images = None if state_dict["images"] is None else state_dict["images"].clone()
+        images = state_dict["images"]
+        part = None if images is None else images.tensor_split(self.processes.count)[self.processes.rank]
+        self.images = None if part is None else part[: self.size].clone()

@@ -60,7 +60,7 @@ class DANN(Method):
 
     def phases(self, data: AdaptationData) -> list[Phase]:
         config = self.config
-        batches = DomainBatches(data.source_train, data.target_train, config, self.engine.device)
+        batches = DomainBatches(data.source_train, data.target_train, config, self.engine)
 
         def step(number: int) -> Mapping[str, Tensor]:
             progress = number / batches.steps

@@ -58,7 +58,7 @@ class GenToAdapt(Method):
 
     def phases(self, data: AdaptationData) -> list[Phase]:
         config = self.config
-        batches = DomainBatches(data.source_train, data.target_train, config, self.engine.device)
+        batches = DomainBatches(data.source_train, data.target_train, config, self.engine)
 
         def step(number: int) -> Mapping[str, Tensor]:
             self._set_lr(config.lr / (1.0 + config.lr_decay * number), "D", "C", "F")

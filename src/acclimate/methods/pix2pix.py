@@ -63,7 +63,7 @@ class Pix2Pix(Method):
             )
         config, count = self.config, self.config.images or None
         source, target = data.source_train.first(count), data.target_train.first(count)
-        batches = DomainBatches(source, target, config, self.engine.device, paired=True)
+        batches = DomainBatches(source, target, config, self.engine, paired=True)
 
         def step(number: int) -> Mapping[str, Tensor]:
             if config.lr_decay == "linear":

@@ -62,7 +62,7 @@ class PixelDA(Method):
 
     def phases(self, data: AdaptationData) -> list[Phase]:
         config = self.config
-        batches = DomainBatches(data.source_train, data.target_train, config, self.engine.device)
+        batches = DomainBatches(data.source_train, data.target_train, config, self.engine)
 
         def step(number: int) -> Mapping[str, Tensor]:
             self._set_lr(config.lr * config.lr_decay_rate ** (number // config.lr_decay_steps))

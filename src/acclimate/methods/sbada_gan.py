@@ -57,11 +57,11 @@ class SBADAGAN(Method):
             "generators": adam(self.G_st, self.G_ts, self.C_s, self.C_t, **settings),
             "discriminators": adam(self.D_s, self.D_t, **settings),
         }
-        self.pools = {"fake_s": ImagePool(config.pool), "fake_t": ImagePool(config.pool)}
+        self.pools = {name: ImagePool(config.pool, engine.processes) for name in ("fake_s", "fake_t")}
 
     def phases(self, data: AdaptationData) -> list[Phase]:
         config = self.config
-        batches = DomainBatches(data.source_train, data.target_train, config, self.engine.device)
+        batches = DomainBatches(data.source_train, data.target_train, config, self.engine)
         start = config.self_label_start * batches.steps
 
         def step(number: int) -> Mapping[str, Tensor]:

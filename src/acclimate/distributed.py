@@ -1,0 +1,153 @@
+"""Several processes that train one run together: data parallel, under ``torchrun``, by torch.distributed itself.
+
+Every process takes its share of each batch, gradients are averaged before each update, and whatever steers training
+(whether a discriminator rests, whether to stop) is decided on the average. So a batch and its updates are the same
+whatever the number of processes. The first process alone writes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from acclimate.errors import AcclimateError, LostProcessError
+
+T = TypeVar("T")
+
+PATIENCE = timedelta(hours=1)
+"""How long processes wait for one another: while the first translates or chooses a snapshot, the others have a rest."""
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes that train together, and which of them this is; by default one alone.
+
+    All methods but :meth:`share` wait for the other processes, which must call them too.
+
+    Attributes
+    ----------
+    rank
+        This process's number.
+    count
+        How many there are.
+    """
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def alone(self) -> bool:
+        """Whether there are no others."""
+        return self.count == 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes."""
+        return self.rank == 0
+
+    def share(self, batch: Tensor) -> Tensor:
+        """Return this process's part of a batch ``[N, ...]``: every ``count``-th, so that no two overlap."""
+        return batch[self.rank :: self.count]
+
+    def average(self, value: Tensor) -> Tensor:
+        """Return the mean of a tensor over the processes; it takes no part in gradients."""
+        value = value.detach()
+        if not self.alone:
+            value = value.clone()
+            with _watched():
+                dist.all_reduce(value)
+            value /= self.count
+        return value
+
+    def average_gradients(self, parameters: Iterable[Tensor]) -> None:
+        """Replace the gradients of ``parameters`` by their means over the processes."""
+        self._average_in_place([parameter.grad for parameter in parameters if parameter.grad is not None])
+
+    def average_buffers(self, network: nn.Module) -> None:
+        """Average the statistics of batch norms, which each process takes over its own share."""
+        self._average_in_place([buffer for buffer in network.buffers() if buffer.is_floating_point()])
+
+    def _average_in_place(self, tensors: Sequence[Tensor]) -> None:
+        if self.alone or not tensors:
+            return
+        means = self.average(torch.cat([one.flatten() for one in tensors]))  # one message for all
+        for one, mean in zip(tensors, means.split([one.numel() for one in tensors]), strict=True):
+            one.copy_(mean.view_as(one))
+
+    def gather(self, value: T) -> list[T]:
+        """Return every process's value, in order."""
+        if self.alone:
+            return [value]
+        values: list[T] = [value] * self.count
+        with _watched():
+            dist.all_gather_object(values, value)
+        return values
+
+    def agree(self, value: T) -> T:
+        """Return the first process's value."""
+        if self.alone:
+            return value
+        values = [value]
+        with _watched():
+            dist.broadcast_object_list(values)
+        return values[0]
+
+    def any(self, flag: bool) -> bool:
+        """Whether ``flag`` is set in any process."""
+        return any(self.gather(flag))
+
+    def first_then_all(self, make: Callable[[], T]) -> T:
+        """Call ``make`` in the first process, then in the others, which find on disk what it made.
+
+        An error of the first is raised in all: nobody waits for what will not come.
+        """
+        result, error = None, None
+        if self.first:
+            try:
+                result = make()
+            except AcclimateError as found:
+                error = found
+        error = self.agree(error)
+        if error is not None:
+            raise error
+        return result if self.first else make()  # type: ignore[return-value]
+
+
+@contextmanager
+def _watched() -> Iterator[None]:
+    """Turn the failure of a message into an error that says what to do."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise LostProcessError(
+            f"another process of this run is gone or does not answer ({str(error).splitlines()[0][:120]})"
+        ) from None
+
+
+@contextmanager
+def joined(device: str | None) -> Iterator[None]:
+    """Join the processes that ``torchrun`` has started, if it has, and leave them at the end."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+        yield
+        return
+    on_gpu = torch.cuda.is_available() if device in (None, "auto") else str(device).startswith("cuda")
+    if on_gpu:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=PATIENCE)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def processes() -> Processes:
+    """Return the processes that have joined, or one alone."""
+    return Processes(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else Processes()
