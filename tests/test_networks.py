@@ -198,3 +198,19 @@ def test_noise_has_the_asked_for_spread_in_any_layout(memory_format: torch.memor
 def test_the_patchgans_probabilities_are_squashed_logits() -> None:
     discriminator, images = PatchGAN(3, 4, 16), torch.rand(2, 3, 16, 16)
     assert torch.equal(discriminator(images), discriminator.logits(images).sigmoid())
+
+
+def test_a_pool_before_the_relu_gives_the_papers_order_with_its_gradients() -> None:
+    torch.manual_seed(0)
+    classifier, images = GTAClassifier(3, 10, 32), torch.randn(4, 3, 32, 32)
+    ours = classifier(images)
+    ours.sum().backward()
+    gradients = [parameter.grad.clone() for parameter in classifier.parameters()]
+    classifier.zero_grad()
+    layers = list(classifier.features)
+    paper = [layers[index] for index in (0, 2, 1, 3, 5, 4, 6, 8, 7, 9)]
+    theirs = classifier.head(torch.nn.Sequential(*paper)(images))
+    theirs.sum().backward()
+    assert torch.equal(ours, theirs)
+    for gradient, parameter in zip(gradients, classifier.parameters(), strict=True):
+        assert torch.equal(gradient, parameter.grad)

@@ -398,8 +398,10 @@ class Adaptation:
             return self.data.source_train, self.validation(kind)
         return self.target.labelled("train"), self.validation(kind)
 
-    def classifier(self, kind: str | None = None) -> Classifier:
+    def classifier(self, kind: str | None = None, trainings: int | None = None) -> Classifier:
         """Return the run's trained classifier: the adapted one, or that of another kind.
+
+        ``trainings`` is how many of its repeated trainings to take, all by default.
 
         Raises
         ------
@@ -410,7 +412,7 @@ class Adaptation:
         if kind == "adapted" and self.method_class.classifies:
             return Classifier([self.method()], self.task.classes, self.engine)
         networks = []
-        for name in self._names(kind):
+        for name in self._names(kind)[:trainings]:
             path = self.run.model(name)
             if not path.exists():
                 raise RunError(

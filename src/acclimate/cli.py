@@ -251,7 +251,16 @@ def evaluate(run: Path, domain: str | None = None, /, *, device: str | None = No
     print(json.dumps(measure(Adaptation(run, device), domain), indent=1))
 
 
-def select(runs: list[Path], /, *, study: bool = False, out: Path | None = None, device: str | None = None) -> None:
+def select(
+    runs: list[Path],
+    /,
+    *,
+    study: bool = False,
+    every: bool = False,
+    out: Path | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+) -> None:
     """Score a run's snapshots without labels, and show which one each rule would choose.
 
     What a run has chosen stays as it is: choose at its start, by --select RULE.
@@ -261,23 +270,31 @@ def select(runs: list[Path], /, *, study: bool = False, out: Path | None = None,
     runs
         Run directories.
     study
-        Measure every snapshot on target labels too, and how well each rule does over all the runs.
+        Measure the snapshots on target labels too, and how well each rule does over all the runs.
+    every
+        In a study, measure also those of the first half of training, which no rule may choose.
     out
         A JSON file for the study over all the runs.
     device
         Where to compute; by default where the run was trained.
+    threads
+        CPU threads; by default all cores.
     """
+    import torch
+
     from acclimate.adaptation import Adaptation
     from acclimate.selection import choice_table, study_runs
     from acclimate.state import write_json
 
+    if threads is not None:
+        torch.set_num_threads(max(1, threads))
     adaptations = [Adaptation(run, device) for run in runs]
     if not study:
-        if out is not None:
-            raise AcclimateError("--out is for the result of --study")
+        if out is not None or every:
+            raise AcclimateError("--out and --every are for a --study")
         print("\n\n".join(choice_table(adaptation) for adaptation in adaptations))
         return
-    text, result = study_runs(adaptations)
+    text, result = study_runs(adaptations, every=every)
     if out is not None:
         write_json(out, result)
     print(text)

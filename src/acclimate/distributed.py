@@ -144,6 +144,7 @@ def joined(device: str | None) -> Iterator[None]:
     dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=PATIENCE)
     try:
         yield
+        dist.barrier()  # who leaves early may take a message away with it that another still reads
     finally:
         dist.destroy_process_group()
 

@@ -115,7 +115,7 @@ def select(adaptation: Adaptation, rule: str) -> int:
 
 def score_snapshots(adaptation: Adaptation, steps: Sequence[int]) -> dict[int, dict[str, float]]:
     """Return every score of every given snapshot, by step; those computed before are read from the run."""
-    judge = adaptation.classifier("source-only").networks[0]
+    judge = adaptation.classifier("source-only", trainings=1).networks[0]
     evidence = {}
     missing = [step for step in steps if not _path(adaptation.run, step).exists()]
     with progress("scoring snapshots", len(steps), done=len(steps) - len(missing), unit="snapshots") as bar:
@@ -131,8 +131,10 @@ def score_snapshots(adaptation: Adaptation, steps: Sequence[int]) -> dict[int, d
     }
 
 
-def study(adaptation: Adaptation) -> dict[str, Any]:
-    """Score and measure every snapshot: how much they differ, and how well each rule would have chosen.
+def study(adaptation: Adaptation, *, every: bool = False) -> dict[str, Any]:
+    """Score and measure the candidates: how much they differ, and how well each rule would have chosen.
+
+    With ``every``, measure the snapshots of the first half too, for the curve.
 
     It reads target labels, so it must steer nothing: what a run chose stays chosen. Interrupted, it goes on where it
     stopped. Written to ``snapshot_study.json``.
@@ -151,12 +153,12 @@ def study(adaptation: Adaptation) -> dict[str, Any]:
     """
     if not adaptation.target.has_labels:
         raise DataError(f"{adaptation.target.name} has no labels: nothing to measure")
-    run, steps = adaptation.run, list(adaptation.run.snapshots())
-    if not steps:
+    run, able = adaptation.run, candidates(adaptation.run)
+    if not able:
         raise RunError(f"{run.path} has no snapshots: go on with acclimate run --resume {run.path}")
-    able = candidates(run)
-    score_snapshots(adaptation, steps)
     table = score_snapshots(adaptation, able)
+    steps = list(run.snapshots()) if every else able
+    score_snapshots(adaptation, steps)
     test = adaptation.target.labelled("test")
     accuracy = {step: round(_snapshot_classifier(adaptation, step).accuracies(test)[0], 6) for step in steps}
     best = max(accuracy, key=lambda step: accuracy[step])
@@ -316,12 +318,12 @@ class _Judgement:
         return [fmean(column) for column in zip(*rows, strict=True)]
 
 
-def study_runs(adaptations: Sequence[Adaptation]) -> tuple[str, dict[str, Any]]:
+def study_runs(adaptations: Sequence[Adaptation], *, every: bool = False) -> tuple[str, dict[str, Any]]:
     """Study several runs; return a Markdown table of the rules, that with the least mean regret first, and all figures.
 
     ``oracle`` is the best candidate of each run. Rules that some run has no score for are left out.
     """
-    studies = [study(adaptation) for adaptation in adaptations]
+    studies = [study(adaptation, every=every) for adaptation in adaptations]
     judged = judge_runs(studies)
     lines = [
         f"Choosing among the snapshots of the second half of {len(studies)} runs, in points of target accuracy:",

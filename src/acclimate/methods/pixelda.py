@@ -51,7 +51,7 @@ class PixelDA(Method):
         init_normal(self.G)
         init_normal(self.D)
         init_glorot(self.T)
-        first = self.T.features[:3]  # convolution, ReLU, pool
+        first = self.T.features[:3]  # convolution, pool, ReLU
         self.T_source = copy.deepcopy(first) if config.private_layer else first
         engine.place(self)
         settings = {"lr": config.lr, "beta1": config.beta1, "weight_decay": config.weight_decay}

@@ -1,4 +1,7 @@
-"""Classifiers. Each has ``features`` (images to vectors) and ``head`` (vectors to logits)."""
+"""Classifiers. Each has ``features`` (images to vectors) and ``head`` (vectors to logits).
+
+ReLUs stand behind the pools, where a quarter of the values is left: a maximum commutes with them.
+"""
 
 from __future__ import annotations
 
@@ -64,14 +67,14 @@ class GTAClassifier(ImageClassifier):
         padding = _check(image_size, classes)
         features = nn.Sequential(
             nn.Conv2d(channels, 64, 5, padding=padding),
-            nn.ReLU(inplace=True),
             nn.MaxPool2d(2),
+            nn.ReLU(inplace=True),
             nn.Conv2d(64, 64, 5, padding=padding),
-            nn.ReLU(inplace=True),
             nn.MaxPool2d(2),
-            nn.Conv2d(64, 128, 5, padding=padding),
             nn.ReLU(inplace=True),
+            nn.Conv2d(64, 128, 5, padding=padding),
             nn.AdaptiveMaxPool2d(1),
+            nn.ReLU(inplace=True),
             nn.Flatten(),
         )
         super().__init__(
@@ -95,11 +98,11 @@ class DANNClassifier(ImageClassifier):
         padding = _check(image_size, classes)
         features = nn.Sequential(
             nn.Conv2d(channels, 32, 5, padding=padding),
-            nn.ReLU(inplace=True),
             nn.MaxPool2d(2),
+            nn.ReLU(inplace=True),
             nn.Conv2d(32, 48, 5, padding=padding),
-            nn.ReLU(inplace=True),
             nn.MaxPool2d(2),
+            nn.ReLU(inplace=True),
             nn.Flatten(),
         )
         super().__init__(
@@ -172,11 +175,11 @@ class LeNet(ImageClassifier):
             side = (side - 4 + 2 * padding) // 2
         features = nn.Sequential(
             nn.Conv2d(channels, 20, 5, padding=padding),
-            nn.ReLU(inplace=True),
             nn.MaxPool2d(2),
+            nn.ReLU(inplace=True),
             nn.Conv2d(20, 50, 5, padding=padding),
-            nn.ReLU(inplace=True),
             nn.MaxPool2d(2),
+            nn.ReLU(inplace=True),
             nn.Flatten(),
             nn.Linear(50 * side * side, 500),
             nn.ReLU(inplace=True),
