@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from acclimate.config import ClassifierName, Config, MethodConfig
 from acclimate.domains.base import Images, LabelledImages
 from acclimate.errors import AcclimateError, did_you_mean
+from acclimate.feed import Feed
 from acclimate.images import to_float
 from acclimate.networks import ImageClassifier, build_classifier
 from acclimate.training import Batches, Engine, Phase, Stateful, seed_for
@@ -61,7 +62,7 @@ class AdaptationData:
 
 
 class DomainBatches:
-    """Batches of both domains, drawn independently or as pairs. The images rest on the device as uint8.
+    """Batches of both domains, drawn independently or as pairs; a :class:`Feed` brings them to the device as uint8.
 
     Parameters
     ----------
@@ -70,7 +71,7 @@ class DomainBatches:
     config
         Images a batch, length of the training, seed.
     device
-        Where the images rest.
+        Where the images are needed.
     paired
         Draw pairs: the same indices in both domains.
 
@@ -96,21 +97,21 @@ class DomainBatches:
         *,
         paired: bool = False,
     ) -> None:
-        self._source, self._pixels = source.to(device), target.pixels.to(device)
         self._of_source, self._of_target = (
             Batches(len(images), config.batch_size, seed_for(config.seed, name), drop_last=True, what=name)
             for images, name in ((source, "the source"), (target, "the target"))
         )
         if paired:
             self._of_target = self._of_source
+        labelled = (source.pixels, self._of_source), (source.labels, self._of_source)
+        self._feed = Feed(device, *labelled, (target.pixels, self._of_target))
         self.steps_per_epoch = max(self._of_source.steps_per_epoch, self._of_target.steps_per_epoch)
         self.steps = config.steps or config.epochs * self.steps_per_epoch
 
     def __getitem__(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return a step's source images, their labels, and target images; images float ``[N, C, H, W]`` in [-1, 1]."""
-        device = self._pixels.device
-        pixels, labels = self._source.batch(self._of_source[step].to(device))
-        return to_float(pixels), labels, to_float(self._pixels[self._of_target[step].to(device)])
+        pixels, labels, target = self._feed[step]
+        return to_float(pixels), labels, to_float(target)
 
 
 class Method(nn.Module):
