@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -82,9 +83,11 @@ class Folder(Domain):
         return "".join(c if c.isalnum() else "-" for c in self.path.resolve().name)[:40] or "folder"
 
     def fingerprint(self) -> str:
-        stats = ((path, path.stat()) for path in self.paths)
-        files = (f"{path.relative_to(self.path)}:{stat.st_size}:{stat.st_mtime_ns}" for path, stat in stats)
-        return digest(self.path.resolve(), self.options.strict, *self.classes, *files)
+        found = hashlib.sha256(digest(self.path.resolve(), self.options.strict, *self.classes).encode())
+        for path in self.paths:
+            stat = path.stat()
+            found.update(f"{path.relative_to(self.path)}:{stat.st_size}:{stat.st_mtime_ns}\n".encode())
+        return found.hexdigest()
 
     @property
     def has_labels(self) -> bool:
