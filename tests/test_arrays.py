@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ import torch
 from acclimate import arrays
 from acclimate.arrays import in_pieces, map_array, spool, write_array
 from acclimate.errors import AcclimateError, DataError
+from acclimate.feed import Feed, fits
+from acclimate.training import Batches
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (10, 3, 4, 4), dtype=np.uint8)
 
@@ -52,6 +55,19 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     for name in ("a.npy", "none.npy"):
         with pytest.raises(DataError, match=f"cannot read .*{name}"):
             map_array(tmp_path / name)
+
+
+def test_more_than_the_machines_memory_is_mapped_and_gathered_from(tmp_path: Path) -> None:
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    shape = (2 * physical // (3 * 512 * 512), 3, 512, 512)
+    write_array(tmp_path / "a.npy", shape, np.uint8, [])
+    with open(tmp_path / "a.npy", "r+b") as file:  # the images are a hole, which takes no room on the disk
+        file.truncate(file.seek(0, os.SEEK_END) + math.prod(shape))
+    images, batches = map_array(tmp_path / "a.npy"), Batches(shape[0], 4, 0, drop_last=True)
+    assert not fits(images.nbytes, torch.device("cpu"))
+    (batch,) = Feed(torch.device("cpu"), (images, batches))[0]
+    assert batch.shape == (4, 3, 512, 512)
+    assert not batch.any()
 
 
 def test_stopped_half_way_leaves_nothing(tmp_path: Path) -> None:

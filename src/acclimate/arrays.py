@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import math
+import mmap
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -20,6 +22,9 @@ from acclimate.state import write_atomic, writing
 
 PIECE = 256
 """Items of an array that are in memory at a time while it is copied."""
+
+_NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
+"""Without this flag, which Python knows by name since 3.13, Linux maps no file larger than memory privately."""
 
 
 def in_pieces(array: NDArray[Any] | Tensor, order: NDArray[np.int64] | None = None) -> Iterator[NDArray[Any]]:
@@ -74,8 +79,11 @@ def map_array(path: Path) -> Tensor:
         The file is missing or damaged.
     """
     try:
-        return torch.from_numpy(np.load(path, mmap_mode="c"))
-    except (OSError, ValueError) as error:
+        with open(path, "rb") as file:
+            np.lib.format.read_magic(file)
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+            return _map(file, shape, dtype, file.tell())
+    except (OSError, TypeError, ValueError) as error:
         raise DataError(f"cannot read {path}: {error}") from None
 
 
@@ -109,7 +117,13 @@ def spool(pieces: Iterable[NDArray[np.uint8]], shape: tuple[int, ...], folder: P
             count = file.tell() // math.prod(shape)
             if count == 0:  # nothing cannot be mapped
                 return torch.empty(0, *shape, dtype=torch.uint8)
-            return torch.from_numpy(np.memmap(file, np.uint8, "c", shape=(count, *shape)))
+            return _map(file, (count, *shape), np.uint8)
+
+
+def _map(file: IO[bytes], shape: tuple[int, ...], dtype: DTypeLike, offset: int = 0) -> Tensor:
+    """Map a file privately: torch has read-only memory only under protest, and who writes must not reach the file."""
+    mapped = mmap.mmap(file.fileno(), 0, mmap.MAP_PRIVATE | _NORESERVE, mmap.PROT_READ | mmap.PROT_WRITE)
+    return torch.from_numpy(np.ndarray(shape, dtype, mapped, offset))
 
 
 def _buffer(array: NDArray[Any]) -> memoryview:
