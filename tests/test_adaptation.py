@@ -60,7 +60,7 @@ def test_a_run_leaves_what_it_should(finished: Adaptation) -> None:
     expected = {"config.json", "metrics.jsonl", "result.json", "figures/samples.png", "models/method.json"}
     expected |= {f"models/{kind}-{i}.safetensors" for kind in ("source-only", "adapted", "target-only") for i in (0, 1)}
     expected |= {f"snapshots/{step:08d}.safetensors" for step in (2, 4, 6)}
-    expected |= {f"translated/{split}.safetensors" for split in ("train", "val")}
+    expected |= {f"translated/{split}.{kind}" for split in ("train", "val") for kind in ("npy", "json")}
     assert expected <= names
     assert not any("checkpoints" in name or name.endswith(".partial") for name in names)
     with Image.open(path / "figures/samples.png") as picture:
@@ -182,6 +182,17 @@ def test_the_same_seed_gives_the_same_bytes(finished: Adaptation, tmp_path: Path
     assert other.run.result["baselines"]["target_only"] is None
 
 
+def test_sets_too_large_for_memory_give_the_same_bytes(
+    finished: Adaptation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("acclimate.feed.SHARE", 0.0)
+    streamed = adapt("digits", "digits-m", preset="demo", out=tmp_path / "run", **TINY)
+    assert weights_digest(streamed.run.path) == weights_digest(finished.run.path)
+    for split in ("train", "val"):
+        first, second = ((run.run.path / "translated" / f"{split}.npy").read_bytes() for run in (streamed, finished))
+        assert first == second
+
+
 def reachable_tensors(root: object) -> list[Tensor]:
     """Walk everything that can be reached from an object, closures and bound methods included, modules' globals not."""
     seen: dict[int, object] = {}
@@ -224,11 +235,11 @@ def test_opening_the_target_for_a_method_reads_no_label_file(tmp_path: Path, mon
     adaptation = Adaptation.create("digits", "digits-m", preset="demo", out=tmp_path / "run", **TINY)
     adaptation.target.prepare()
     read = []
-    load = base.load_file
-    monkeypatch.setattr(base, "load_file", lambda path: read.append(str(path)) or load(path))
+    load = base.map_array
+    monkeypatch.setattr(base, "map_array", lambda path: read.append(str(path)) or load(path))
     _ = adaptation.data
     target_folder = str(adaptation.target.prepare())
-    assert [Path(path).name for path in read if path.startswith(target_folder)] == ["train.images.safetensors"]
+    assert [Path(path).name for path in read if path.startswith(target_folder)] == ["train.images.npy"]
 
 
 def test_offline_and_on_the_fly_give_the_same_classifier(finished: Adaptation, tmp_path: Path) -> None:

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import re
 import shutil
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +14,18 @@ import pytest
 import torch
 from PIL import Image
 from scipy.io import savemat
+from torch import Tensor
 
-from acclimate.domains import DOMAINS, DataOptions, Folder, mnist, mnist_m, open_domain, svhn, usps
-from acclimate.domains.base import cache_root, content_checksum
+from acclimate import arrays
+from acclimate.domains import DOMAINS, DataOptions, Folder, base, folder, mnist, mnist_m, open_domain, svhn, usps
+from acclimate.domains.base import SPLITS, RawSplit, cache_root, content_checksum
 from acclimate.domains.download import content_md5
 from acclimate.domains.mnist import read_idx
 from acclimate.domains.mnist_m import blend, read_photos
 from acclimate.domains.svhn import read_mat
 from acclimate.domains.usps import read_libsvm
-from acclimate.errors import DataError
+from acclimate.errors import AcclimateError, DataError
+from acclimate.images import from_arrays, read_image
 from conftest import idx_bytes, libsvm_bytes, tar_bytes
 
 RANDOM = np.random.default_rng(0)
@@ -291,6 +297,90 @@ class TestFolder:
         assert open_domain(path).prepare() != first
 
 
+class TestOutOfCore:
+    """A folder is read, cached and opened with a few images in memory at a time."""
+
+    @pytest.fixture(autouse=True)
+    def _own_cache(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("ACCLIMATE_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(arrays, "PIECE", 3)
+
+    def test_the_cache_holds_what_whole_arrays_would_give(self, make_folder: Callable[..., Path]) -> None:
+        path = make_folder("pets", count=20)
+        domain = open_domain(path, DataOptions(image_size=8, channels=1))
+        whole = {}
+        for split in SPLITS:
+            names = domain.names(split)
+            assert names is not None
+            pixels = torch.stack([read_image(path / name, 8, 1) for name in names])
+            assert torch.equal(domain.images(split).pixels, pixels)
+            labels = np.array([name.startswith("dog") for name in names])
+            assert torch.equal(domain.labelled(split).labels, torch.from_numpy(labels).long())
+            whole[split] = pixels.numpy().tobytes() + labels.astype(np.int64).tobytes()
+        md5 = hashlib.md5(b"".join(whole.values()), usedforsecurity=False).hexdigest()
+        assert domain.manifest()["md5"] == md5
+
+    def test_published_images_are_resized_alike_whatever_the_pieces(self) -> None:
+        domain = open_domain("digits-m", DataOptions(image_size=16, channels=1))
+        for split, raw in domain.read().items():
+            assert torch.equal(domain.images(split).pixels, from_arrays(np.asarray(raw.pixels), 16, 1))  # type: ignore[arg-type]
+
+    def test_few_images_are_in_memory_at_a_time(
+        self, make_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        decoded: weakref.WeakSet[Tensor] = weakref.WeakSet()
+        alive, written = [], []
+
+        def read(*arguments: object) -> Tensor:
+            alive.append(len(decoded))
+            image = read_image(*arguments)  # type: ignore[arg-type]
+            decoded.add(image)
+            return image
+
+        def write(path: Path, shape: tuple[int, ...], dtype: type, pieces: Iterable[np.ndarray]) -> None:
+            sizes = []
+            arrays.write_array(path, shape, dtype, (sizes.append(len(piece)) or piece for piece in pieces))
+            if path.name.endswith("images.npy"):
+                written.append(sizes)
+
+        monkeypatch.setattr(folder, "read_image", read)
+        monkeypatch.setattr(base, "write_array", write)
+        assert open_domain(make_folder("pets", count=20)).sizes() == {"train": 32, "val": 4, "test": 4}
+        assert len(alive) == 40
+        assert max(alive) <= 1
+        assert written == [[3] * 10 + [2], [3, 1], [3, 1]]
+
+    def test_images_of_unknown_class_are_left_out(self, make_folder: Callable[..., Path]) -> None:
+        domain = open_domain(make_folder("target", ("cat", "lynx", "dog"), 20), None, classes=("cat", "dog"))
+        names, labelled = domain.names("train"), domain.labelled("train")
+        known = torch.tensor([not name.startswith("lynx") for name in names or []])
+        assert 0 < len(labelled) == int(known.sum()) < len(known)
+        assert torch.equal(labelled.pixels, domain.images("train").pixels[known])
+        assert labelled.labels.unique().tolist() == [0, 1]
+
+    @pytest.mark.parametrize("stop", [KeyboardInterrupt(), OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))])
+    @pytest.mark.parametrize("place", ["folder.read_image", "base.write_array", "base.write_json"])
+    def test_a_build_that_stops_leaves_nothing_and_the_next_is_whole(
+        self, place: str, stop: BaseException, make_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        domain = open_domain(make_folder("pets"))
+        module, name = place.split(".")
+        do, calls = getattr({"folder": folder, "base": base}[module], name), []
+
+        def stops(*arguments: object) -> object:
+            calls.append(arguments)
+            if len(calls) == 3:
+                raise stop
+            return do(*arguments)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(f"acclimate.domains.{place}", stops)
+            with pytest.raises((KeyboardInterrupt, AcclimateError, OSError)):
+                domain.prepare()
+        assert [path for path in cache_root().rglob("*") if path.name != "prepared"] == []
+        assert domain.sizes() == {"train": 20, "val": 2, "test": 2}
+
+
 @pytest.mark.parametrize("options", [{"channels": 2}, {"image_size": 4}, {"image_size": 4096}])
 def test_options_out_of_range(options: dict[str, int]) -> None:
     with pytest.raises(DataError):
@@ -339,8 +429,6 @@ def test_every_domain_says_what_a_person_asks() -> None:
 
 
 def test_content_checksum_covers_labels() -> None:
-    from acclimate.domains.base import RawSplit
-
     pixels = np.zeros((2, 4, 4), dtype=np.uint8)
     assert content_checksum({"train": RawSplit(pixels, np.array([0, 1]))}) != content_checksum(
         {"train": RawSplit(pixels, np.array([1, 1]))}

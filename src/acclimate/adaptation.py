@@ -11,8 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from acclimate.arrays import map_array, write_array
 from acclimate.bars import bar_path
 from acclimate.classification import ClassifierTraining
 from acclimate.config import CONFIGS, Config, TranslationConfig
@@ -350,15 +352,19 @@ class Adaptation:
         return self.group.first_then_all(lambda: self._translate_or_load(split, images))
 
     def _translate_or_load(self, split: str, images: LabelledImages) -> LabelledImages:
-        path = self.run.path / "translated" / f"{split}.safetensors"
-        if self._offline and path.exists():
-            return LabelledImages(load_tree(path)["pixels"], images.labels)
-        start = time.monotonic()
+        path = self.run.path / "translated" / f"{split}.npy"
+        cost = path.with_suffix(".json")  # written last: where it is, the images are whole
+        if self._offline and cost.exists():
+            return LabelledImages(map_array(path), images.labels)
+        start, description = time.monotonic(), f"translating {split}"
         seed = seed_for(self.config.seed, "translation", split)
-        pixels = self.translator().all(images.pixels, seed, description=f"translating {split}")
-        if self._offline:
-            save_tree(path, {"pixels": pixels, "seconds": time.monotonic() - start})
-        return LabelledImages(pixels, images.labels)
+        if not self._offline:
+            pixels = self.translator().all(images.pixels, seed, description=description)
+            return LabelledImages(pixels, images.labels)
+        batches = self.translator().batches(images.pixels, seed, description=description)
+        write_array(path, images.pixels.shape, np.uint8, (batch.numpy() for batch in batches))
+        write_json(cost, {"images": len(images), "seconds": time.monotonic() - start})
+        return LabelledImages(map_array(path), images.labels)
 
     def train_classifiers(self, kind: str) -> None:
         """Train the repeats of one kind, ``adapted``, ``source-only`` or ``target-only``, that are not trained yet."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from acclimate.config import Config
 from acclimate.domains.base import LabelledImages
+from acclimate.feed import Feed
 from acclimate.images import to_float
 from acclimate.methods.base import Task
 from acclimate.networks import init_glorot
@@ -65,11 +66,12 @@ class ClassifierTraining:
         self.stopping = PlateauStopping(self.optimizer, config.classifier_plateau, config.classifier_patience)
         self.restarts = 0
         self._draw_weights()
-        self.train = train.first(config.classifier_images or None).to(engine.device)
-        self.val = val.to(engine.device)
+        self.train, self.val = train.first(config.classifier_images or None), val
         self.batches = Batches(
             len(self.train), config.classifier_batch_size, seed_for(seed, name, "order"), drop_last=False
         )
+        images = self.train.source if isinstance(self.train, TranslatedImages) else self.train
+        self._feed = Feed(engine, (images.pixels, self.batches), (images.labels, self.batches))
         self.phase = Phase(
             name,
             config.classifier_epochs * self.batches.steps_per_epoch,
@@ -101,12 +103,14 @@ class ClassifierTraining:
 
     def step(self, number: int) -> Mapping[str, Tensor]:
         """Update the classifier on one batch."""
-        batch, group = self.batches[number], self.engine.processes
-        pixels, labels = self.train.batch(group.share(batch).to(self.engine.device))
+        group, whole = self.engine.processes, self.batches.size(number)
+        pixels, labels = self._feed[number]
+        if isinstance(self.train, TranslatedImages):
+            pixels = self.train.redraw(pixels)
         self.classifier.train()
         with self.engine.autocast():
             logits = self.classifier(to_float(pixels)).float()
-        weight = group.count / len(batch)  # an epoch's last batch is not shared equally: the mean is that of the whole
+        weight = group.count / whole  # an epoch's last batch is not shared equally: the mean is that of the whole
         loss = weight * F.cross_entropy(logits, labels, reduction="sum")
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,7 +40,8 @@ def translate_files(adaptation: Adaptation, source: str | Path, output: Path, sn
         images = domain.images(split)
         if len(images) == 0:
             continue
-        translated = translator.all(images.pixels, seed_for(adaptation.config.seed, "files", split))
+        batches = translator.batches(images.pixels, seed_for(adaptation.config.seed, "files", split))
+        translated = chain.from_iterable(batches)
         for path, pixels in zip(_file_names(domain, split), translated, strict=True):
             file = output / path.with_suffix(".png")
             if file in written:  # a.jpg beside a.png

@@ -100,7 +100,7 @@ def measure(adaptation: Adaptation, domain: str | Path | None = None) -> dict[st
 def _costs(adaptation: Adaptation) -> dict[str, Any]:
     """Add up what each part took, over every process that worked on the run."""
     phases = json.loads(path.read_text()) if (path := adaptation.method_done).exists() else {}
-    written = [load_tree(path) for path in (adaptation.run.path / "translated").glob("*.safetensors")]
+    written = [json.loads(path.read_text()) for path in (adaptation.run.path / "translated").glob("*.json")]
     models = {path.stem: load_tree(path) for path in (adaptation.run.path / "models").glob("*.safetensors")}
     kinds = {kind: sum(model["seconds"] for name, model in models.items() if name.startswith(kind)) for kind in KINDS}
     chosen = adaptation.run.path / "selection.json"
@@ -119,7 +119,7 @@ def _costs(adaptation: Adaptation) -> dict[str, Any]:
     return {
         "seconds": {name: round(value, 1) for name, value in seconds.items()},
         "translation": {
-            "images": sum(len(file["pixels"]) for file in written) + sum(cost["images"] for cost in on_the_fly),
+            "images": sum(file["images"] for file in written) + sum(cost["images"] for cost in on_the_fly),
             "bytes_on_disk": folder_bytes(adaptation.run.path / "translated"),
         },
     }

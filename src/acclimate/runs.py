@@ -6,7 +6,7 @@
     metrics.jsonl     one line a logged step
     checkpoints/      the last full training states of the phase that is under way
     snapshots/        the translator's weights over training
-    translated/       the translated source, uint8
+    translated/       the translated source, uint8, memory-mapped, and what it took
     models/           trained classifiers
     figures/          pictures, and the analysis that they are drawn from
     result.json       the result with its protocol

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,24 @@ from torch import Tensor
 from acclimate.errors import AcclimateError, RunError
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file that is either whole or not there, also after a power cut.
+@contextmanager
+def writing(what: object) -> Iterator[None]:
+    """Say in one line that ``what`` cannot be written, and why.
+
+    Raises
+    ------
+    AcclimateError
+        The device is full or the folder cannot be written to.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = "no space left on the device" if error.errno == errno.ENOSPC else error.strerror or error
+        raise AcclimateError(f"cannot write {what}: {reason}") from None
+
+
+def write_atomic(path: Path, data: bytes | Iterable[bytes | memoryview]) -> None:
+    """Write a file, at once or piece by piece, that is either whole or not there, also after a power cut.
 
     Raises
     ------
@@ -26,17 +43,16 @@ def write_atomic(path: Path, data: bytes) -> None:
         The device is full or the folder cannot be written to; what stood at ``path`` before still does.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        reason = "no space left on the device" if error.errno == errno.ENOSPC else error.strerror
-        raise AcclimateError(f"cannot write {path}: {reason}") from None
+        try:
+            with open(partial, "wb") as file:
+                file.writelines([data] if isinstance(data, bytes) else data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: object) -> None:

@@ -191,6 +191,10 @@ class Batches:
         self.steps_per_epoch = count // batch_size if drop_last else math.ceil(count / batch_size)
         self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
 
+    def size(self, step: int) -> int:
+        """Return how many images a step has."""
+        return min(self.batch_size, self.count - step % self.steps_per_epoch * self.batch_size)
+
     def __getitem__(self, step: int) -> Tensor:
         """Return the image indices of a step, int64 ``[batch_size]``, fewer in an epoch's last batch."""
         epoch, position = divmod(step, self.steps_per_epoch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -45,15 +46,21 @@ class Translator:
         return to_uint8(self.method.translate(images))
 
     def all(self, pixels: Tensor, seed: int, *, description: str = "translating") -> Tensor:
-        """Translate a whole set, uint8 ``[N, C, H, W]``, to the CPU; ``seed`` drives whatever is drawn."""
+        """Translate a whole set, uint8 ``[N, C, H, W]``, to the CPU's memory; ``seed`` drives whatever is drawn."""
         translated = torch.empty_like(pixels, memory_format=torch.contiguous_format)
+        batches = self.batches(pixels, seed, description=description)
+        for room, batch in zip(translated.split(BATCH), batches, strict=False):  # an empty set has no batch
+            room.copy_(batch)
+        return translated
+
+    def batches(self, pixels: Tensor, seed: int, *, description: str = "translating") -> Iterator[Tensor]:
+        """Yield what :meth:`all` returns, a batch at a time; nobody may draw at random before the last has come."""
         with torch.random.fork_rng(), progress(description, len(pixels), unit="images") as bar:
             torch.manual_seed(seed)
             for start in range(0, len(pixels), BATCH):
-                chunk = pixels[start : start + BATCH]
-                translated[start : start + BATCH] = self(chunk).cpu()
-                bar.advance(len(chunk))
-        return translated
+                batch = self(pixels[start : start + BATCH]).cpu()
+                yield batch
+                bar.advance(len(batch))
 
 
 def texture_noise(images: Tensor) -> Tensor:
@@ -107,17 +114,17 @@ class TranslatedImages:
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Return the translated images, uint8, and labels at ``indices``."""
-        start = time.monotonic()
         pixels, labels = self.source.batch(indices)
+        return self.redraw(pixels), labels
+
+    def redraw(self, pixels: Tensor) -> Tensor:
+        """Translate some of the source's images, uint8 ``[N, C, H, W]``, and add to the cost."""
+        start = time.monotonic()
         translated = self.translator(pixels)
         self.cost["seconds"] += time.monotonic() - start
         self.cost["images"] += len(pixels)
-        return translated, labels
+        return translated
 
     def first(self, count: int | None) -> TranslatedImages:
         """Return the first ``count`` images, all for None."""
         return TranslatedImages(self.source.first(count), self.translator)
-
-    def to(self, device: torch.device) -> TranslatedImages:
-        """Return the set with its images on another device."""
-        return TranslatedImages(self.source.to(device), self.translator)

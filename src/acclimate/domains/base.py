@@ -6,29 +6,29 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from acclimate.arrays import in_pieces, map_array, spool, write_array
 from acclimate.config import Fit
 from acclimate.domains.download import RemoteFile, ensure_all
 from acclimate.errors import DataError
 from acclimate.images import from_arrays
+from acclimate.state import write_json, writing
 
 SplitName = Literal["train", "val", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 UNKNOWN_LABEL = -1
 """The label of an image whose class nobody knows."""
 
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 
 
 def cache_root() -> Path:
@@ -48,7 +48,7 @@ class Images:
     Attributes
     ----------
     pixels
-        uint8 ``[N, C, H, W]``, perhaps memory-mapped.
+        uint8 ``[N, C, H, W]``, perhaps a memory map, which nothing may write to.
     """
 
     pixels: Tensor
@@ -68,7 +68,7 @@ class LabelledImages:
     Attributes
     ----------
     pixels
-        uint8 ``[N, C, H, W]``.
+        uint8 ``[N, C, H, W]``, perhaps a memory map, which nothing may write to.
     labels
         int64 ``[N]``, indices of the domain's class names.
     """
@@ -90,10 +90,6 @@ class LabelledImages:
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Return the images and labels at ``indices``."""
         return self.pixels[indices], self.labels[indices]
-
-    def to(self, device: torch.device) -> LabelledImages:
-        """Return the set on another device."""
-        return LabelledImages(self.pixels.to(device), self.labels.to(device))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +135,12 @@ class RawSplit:
     labels: NDArray[np.integer]
     names: tuple[str, ...] | None = None
     """The images' names in the publisher's or user's own terms, such as relative paths."""
+    order: NDArray[np.int64] | None = None
+    """Which of ``pixels`` the split is made of, in which order; None for all as they are."""
+
+    def pieces(self) -> Iterator[NDArray[np.uint8]]:
+        """Yield the split's pixels, some images at a time."""
+        return in_pieces(self.pixels, self.order)
 
 
 class Domain:
@@ -197,6 +199,8 @@ class Domain:
         ------
         DataError
             A file is missing and cannot be fetched, or is not what its publisher serves.
+        AcclimateError
+            The cache cannot be written.
         """
         if self._folder is None or not self._folder.exists():  # a cache may be cleared at any time
             ensure_all(self.required_files(), self.options.data_root, download=self.options.download)
@@ -217,32 +221,32 @@ class Domain:
 
     def _build(self, folder: Path) -> None:
         splits = self.read()
-        if self.checksum is not None and (found := content_checksum(splits)) != self.checksum:
-            raise DataError(f"{self.name}: the content's md5 is {found}, expected {self.checksum}")
+        md5 = content_checksum(splits)
+        if self.checksum not in (None, md5):
+            raise DataError(f"{self.name}: the content's md5 is {md5}, expected {self.checksum}")
         partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
         shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
         try:
             for name, split in splits.items():
-                pixels = split.pixels
-                if not isinstance(pixels, Tensor):
-                    pixels = from_arrays(pixels, self.options.image_size, self.options.channels)
-                save_file({"pixels": pixels}, partial / f"{name}.images.safetensors")
-                labels = torch.from_numpy(np.asarray(split.labels, dtype=np.int64))
-                save_file({"labels": labels}, partial / f"{name}.labels.safetensors")
-                if split.names is not None:
-                    (partial / f"{name}.names.json").write_text(json.dumps(split.names))
-            manifest: dict[str, object] = {
-                "name": self.name,
-                "splits": {name: len(split.labels) for name, split in splits.items()},
-            }
-            manifest |= {"md5": content_checksum(splits), **self.notes()}
-            (partial / "manifest.json").write_text(json.dumps(manifest, indent=1))
-            shutil.rmtree(folder, ignore_errors=True)
-            partial.rename(folder)
-        except OSError as error:
+                self._write(split, partial, name)
+            sizes = {name: len(split.labels) for name, split in splits.items()}
+            manifest = {"name": self.name, "splits": sizes, "md5": md5, **self.notes()}
+            write_json(partial / "manifest.json", manifest)
+            with writing(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+                partial.rename(folder)
+        finally:
             shutil.rmtree(partial, ignore_errors=True)
-            raise DataError(f"cannot write the image cache under {cache_root()}: {error.strerror or error}") from None
+
+    def _write(self, split: RawSplit, folder: Path, name: str) -> None:
+        size, channels, count = self.options.image_size, self.options.channels, len(split.labels)
+        pieces = split.pieces()
+        if not isinstance(split.pixels, Tensor):
+            pieces = (from_arrays(piece, size, channels).numpy() for piece in pieces)
+        write_array(folder / f"{name}.images.npy", (count, channels, size, size), np.uint8, pieces)
+        write_array(folder / f"{name}.labels.npy", (count,), np.int64, [split.labels.astype(np.int64)])
+        if split.names is not None:
+            write_json(folder / f"{name}.names.json", split.names)
 
     def notes(self) -> dict[str, object]:
         """Return what else the manifest should say, such as the images that were skipped."""
@@ -260,15 +264,17 @@ class Domain:
         return sizes
 
     def images(self, split: SplitName) -> Images:
-        """Return a split without its labels, uint8 ``[N, C, H, W]``; no label is read."""
-        return Images(load_file(self.prepare() / f"{split}.images.safetensors")["pixels"])
+        """Return a split without its labels, uint8 ``[N, C, H, W]``, memory-mapped; no label is read."""
+        return Images(map_array(self.prepare() / f"{split}.images.npy"))
 
     def labelled(self, split: SplitName) -> LabelledImages:
         """Return a split with labels; images of unknown class are left out."""
         pixels = self.images(split).pixels
-        labels = load_file(self.prepare() / f"{split}.labels.safetensors")["labels"]
-        known = labels != UNKNOWN_LABEL
-        return LabelledImages(pixels, labels) if bool(known.all()) else LabelledImages(pixels[known], labels[known])
+        labels = map_array(self.prepare() / f"{split}.labels.npy")
+        known = (labels != UNKNOWN_LABEL).nonzero()[:, 0]
+        if len(known) == len(labels):
+            return LabelledImages(pixels, labels)
+        return LabelledImages(spool(in_pieces(pixels, known.numpy()), pixels.shape[1:], cache_root()), labels[known])
 
     def names(self, split: SplitName) -> list[str] | None:
         """Return the images' own names, such as relative paths, or None where they have none."""
@@ -296,8 +302,8 @@ def content_checksum(splits: Mapping[str, RawSplit]) -> str:
     checksum = hashlib.md5(usedforsecurity=False)
     for name in SPLITS:
         if name in splits:
-            pixels = splits[name].pixels
-            checksum.update((pixels.numpy() if isinstance(pixels, Tensor) else pixels).tobytes())
+            for piece in splits[name].pieces():
+                checksum.update(np.ascontiguousarray(piece).data)
             checksum.update(splits[name].labels.astype(np.int64).tobytes())
     return checksum.hexdigest()
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
-from acclimate.domains.base import UNKNOWN_LABEL, DataOptions, Domain, RawSplit, digest, shuffled
+from acclimate.arrays import spool
+from acclimate.domains.base import UNKNOWN_LABEL, DataOptions, Domain, RawSplit, cache_root, digest, shuffled
 from acclimate.errors import DataError
 from acclimate.images import image_files, read_image
 from acclimate.progress import progress, say
@@ -82,9 +83,11 @@ class Folder(Domain):
         return "".join(c if c.isalnum() else "-" for c in self.path.resolve().name)[:40] or "folder"
 
     def fingerprint(self) -> str:
-        stats = [(path.relative_to(self.path), path.stat()) for path in self.paths]
-        files = (f"{name}:{stat.st_size}:{stat.st_mtime_ns}" for name, stat in stats)
-        return digest(self.path.resolve(), self.options.strict, *self.classes, *files)
+        found = hashlib.sha256(digest(self.path.resolve(), self.options.strict, *self.classes).encode())
+        for path in self.paths:
+            stat = path.stat()
+            found.update(f"{path.relative_to(self.path)}:{stat.st_size}:{stat.st_mtime_ns}\n".encode())
+        return found.hexdigest()
 
     @property
     def has_labels(self) -> bool:
@@ -94,47 +97,51 @@ class Folder(Domain):
         return {"skipped": self.skipped}
 
     def read(self) -> dict[str, RawSplit]:
-        images, labels, names = [], [], []
-        with progress(f"reading {self.path.name}", len(self.paths), unit="images") as bar:
-            for path in self.paths:
-                try:
-                    images.append(read_image(path, self.options.image_size, self.options.channels, self.options.fit))
-                except DataError as error:
-                    if self.options.strict:
-                        raise
-                    self.skipped.append(str(error))
-                else:
-                    known = path.parent.name in self.classes
-                    labels.append(self.classes.index(path.parent.name) if known else UNKNOWN_LABEL)
-                    names.append(path.relative_to(self.path))
-                bar.advance()
+        kept: list[Path] = []
+        shape = self.options.channels, self.options.image_size, self.options.image_size
+        pixels = spool(self._readable(kept), shape, cache_root())
         if self.skipped:
             say(f"skipped {len(self.skipped)} of {len(self.paths)} files in {self.path} (--strict refuses instead):")
             for line in self.skipped[:20]:
                 say(f"  {line}")
-        if not images:
+        if not kept:
             raise DataError(f"none of the {len(self.paths)} files in {self.path} is a readable image")
-        pixels, label_array = torch.stack(images), np.array(labels, dtype=np.int64)
-        self._check_classes(label_array)
+        number = {name: index for index, name in enumerate(self.classes)}
+        labels = np.array([number.get(path.parent.name, UNKNOWN_LABEL) for path in kept], dtype=np.int64)
+        self._check_classes(labels)
+        names = [str(path.relative_to(self.path)) for path in kept]
         return {
-            split: _take(pixels, label_array, names, indices)
-            for split, indices in self._split(names, label_array).items()
+            split: RawSplit(pixels, labels[order], tuple(names[index] for index in order), order)
+            for split, order in self._split(names, labels).items()
         }
 
-    def _check_classes(self, labels: np.ndarray[tuple[int], np.dtype[np.int64]]) -> None:
+    def _readable(self, kept: list[Path]) -> Iterator[NDArray[np.uint8]]:
+        """Yield every readable image, ``[C, H, W]``, and note its path in ``kept``; note why the others are not."""
+        options, self.skipped = self.options, []
+        with progress(f"reading {self.path.name}", len(self.paths), unit="images") as bar:
+            for path in self.paths:
+                try:
+                    image = read_image(path, options.image_size, options.channels, options.fit)
+                except DataError as error:
+                    if options.strict:
+                        raise
+                    self.skipped.append(str(error))
+                else:
+                    kept.append(path)
+                    yield image.numpy()
+                bar.advance()
+
+    def _check_classes(self, labels: NDArray[np.int64]) -> None:
         if self.is_source:
             counts = np.bincount(labels, minlength=len(self.classes))
             for name, count in zip(self.classes, counts, strict=True):
                 if count < 3:
                     raise DataError(f"class {name!r} of {self.path} has {count} readable images; 3 are the least")
 
-    def _split(
-        self, names: list[Path], labels: np.ndarray[tuple[int], np.dtype[np.int64]]
-    ) -> dict[str, np.ndarray[tuple[int], np.dtype[np.int64]]]:
+    def _split(self, names: list[str], labels: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
         order = shuffled(len(names))
-        given = {
-            index: _SPLIT_FOLDERS[names[index].parts[0]] for index in order if names[index].parts[0] in _SPLIT_FOLDERS
-        }
+        tops = ((index, names[index].partition("/")[0]) for index in order)
+        given = {index: _SPLIT_FOLDERS[top] for index, top in tops if top in _SPLIT_FOLDERS}
         split_of = np.array([given.get(index, "train") for index in order])
         for split, share in _SHARES.items():
             if split in given.values() or (split == "test" and not self.has_labels):
@@ -147,12 +154,3 @@ class Folder(Domain):
                 chosen = candidates[: round(share * len(names))]
             split_of[chosen] = split
         return {split: order[split_of == split] for split in ("train", "val", "test")}
-
-
-def _take(
-    pixels: Tensor,
-    labels: np.ndarray[tuple[int], np.dtype[np.int64]],
-    names: list[Path],
-    indices: np.ndarray[tuple[int], np.dtype[np.int64]],
-) -> RawSplit:
-    return RawSplit(pixels[torch.from_numpy(indices)], labels[indices], tuple(str(names[index]) for index in indices))

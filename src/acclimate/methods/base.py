@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from acclimate.config import ClassifierName, Config, MethodConfig
 from acclimate.domains.base import Images, LabelledImages
 from acclimate.errors import AcclimateError, did_you_mean
+from acclimate.feed import Feed
 from acclimate.images import to_float
 from acclimate.networks import ImageClassifier, build_classifier
 from acclimate.training import Batches, Engine, Phase, Stateful, seed_for
@@ -61,7 +62,7 @@ class AdaptationData:
 
 
 class DomainBatches:
-    """Batches of both domains, drawn independently or as pairs. The images rest on the device as uint8.
+    """Batches of both domains, drawn independently or as pairs; a :class:`Feed` brings them to the device as uint8.
 
     Parameters
     ----------
@@ -70,7 +71,7 @@ class DomainBatches:
     config
         Images a batch, length of the training, seed.
     engine
-        Where the images rest, and the processes that share each batch.
+        Where the images are needed, and the processes that share each batch.
     paired
         Draw pairs: the same indices in both domains.
 
@@ -96,8 +97,6 @@ class DomainBatches:
         *,
         paired: bool = False,
     ) -> None:
-        self._source, self._pixels = source.to(engine.device), target.pixels.to(engine.device)
-        self._processes = engine.processes
         if config.batch_size % engine.processes.count:
             raise AcclimateError(
                 f"{engine.processes.count} processes cannot share a batch of {config.batch_size} equally:"
@@ -109,6 +108,8 @@ class DomainBatches:
         )
         if paired:
             self._of_target = self._of_source
+        labelled = (source.pixels, self._of_source), (source.labels, self._of_source)
+        self._feed = Feed(engine, *labelled, (target.pixels, self._of_target))
         self.steps_per_epoch = max(self._of_source.steps_per_epoch, self._of_target.steps_per_epoch)
         self.steps = config.steps or config.epochs * self.steps_per_epoch
 
@@ -117,12 +118,8 @@ class DomainBatches:
 
         Of several processes, each gets its own share of the batch.
         """
-        of_source, of_target = (
-            self._processes.share(batches[step]).to(self._pixels.device)
-            for batches in (self._of_source, self._of_target)
-        )
-        pixels, labels = self._source.batch(of_source)
-        return to_float(pixels), labels, to_float(self._pixels[of_target])
+        pixels, labels, target = self._feed[step]
+        return to_float(pixels), labels, to_float(target)
 
 
 class Method(nn.Module):

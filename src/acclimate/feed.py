@@ -1,0 +1,64 @@
+"""Which images a training's steps get, brought to the device: from there if the set fits, else gathered ahead."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import torch
+from torch import Tensor
+
+from acclimate.training import Batches, Engine
+
+SHARE = 0.5
+"""Sets fit up to this share of a GPU's free memory, or of the machine's physical memory where a CPU computes."""
+
+AHEAD = 2
+"""Steps that batches are gathered ahead."""
+
+
+class Feed:
+    """The batches of some arrays, step by step, on the device.
+
+    Arrays that fit rest on the device. Others stay where they are, in memory maps: a thread gathers the batches of the
+    next steps while a step computes. What a step gets depends on its number alone, either way.
+
+    Parameters
+    ----------
+    engine
+        Where the batches are needed, and the processes that share each.
+    *columns
+        Arrays ``[N, ...]`` on the CPU, each with the indices of every step.
+    """
+
+    def __init__(self, engine: Engine, *columns: tuple[Tensor, Batches]) -> None:
+        device = engine.device
+        self._device, self._share, self._columns = device, engine.processes.share, columns
+        self._thread: ThreadPoolExecutor | None = None
+        self._gathered: dict[int, Future[list[Tensor]]] = {}
+        if fits(sum(array.nbytes for array, _ in columns), device):
+            self._columns = tuple((array.to(device), batches) for array, batches in columns)
+        else:
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="feed")
+
+    def __getitem__(self, step: int) -> list[Tensor]:
+        """Return a step's batch of each array, or this process's share of it."""
+        if self._thread is None:
+            return [array[self._share(batches[step]).to(self._device)] for array, batches in self._columns]
+        wanted = range(step, step + AHEAD + 1)  # others, of steps before a jump, are dropped
+        self._gathered = {one: self._gathered.get(one) or self._thread.submit(self._gather, one) for one in wanted}
+        return [batch.to(self._device, non_blocking=True) for batch in self._gathered.pop(step).result()]
+
+    def _gather(self, step: int) -> list[Tensor]:
+        # NumPy gathers in this thread alone; torch would start threads that compete with the step's
+        found = [
+            torch.from_numpy(array.numpy()[self._share(batches[step]).numpy()]) for array, batches in self._columns
+        ]
+        return [batch.pin_memory() for batch in found] if self._device.type == "cuda" else found
+
+
+def fits(size: int, device: torch.device) -> bool:
+    """Whether arrays of ``size`` bytes may rest on the device: see :data:`SHARE`."""
+    if device.type == "cuda":
+        return size <= SHARE * torch.cuda.mem_get_info(device)[0]
+    return size <= SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
