@@ -24,8 +24,10 @@ from textbook import TextbookClassifier, TextbookCycleGAN
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from acclimate.benchmark import Matrix, estimate
 from acclimate.classification import ClassifierTraining
 from acclimate.config import Config, CycleGANConfig
+from acclimate.distributed import joined
 from acclimate.domains import DataOptions, Images, LabelledImages, open_domain
 from acclimate.methods import AdaptationData, CycleGAN, Task
 from acclimate.results import environment
@@ -123,8 +125,59 @@ def measure_steps(x: LabelledImages, y: Images, engine: Engine, rounds: int, cei
     return found
 
 
+def measure_keras(x: LabelledImages, y: Images, engine: Engine, rounds: int) -> dict[str, float] | None:
+    """Time a step of Keras 3 on its PyTorch backend beside ours; None where Keras is not installed."""
+    try:
+        from keras_peer import KerasCycleGAN
+    except ImportError:
+        return None
+    peer, (ours, _) = KerasCycleGAN(x.pixels, y.pixels), our_step(x, y, engine, CycleGANConfig())
+    times = in_turns({"keras": peer.step, "ours": ours}, rounds, engine.device)
+    return {f"{name} ms": 1000 * seconds for name, seconds in times.items()} | {"ratio": times["keras"] / times["ours"]}
+
+
+def measure_presets(root: str | None, device: str) -> dict[str, Any]:
+    """Estimate the minutes of CycleGAN's training, and measure the peak memory, of each preset, in its own process."""
+    pair = ("mnist", "mnist-m") if root else ("digits", "digits-m")
+    found = {}
+    for preset in CycleGANConfig.presets:
+        options = {"device": device} | ({"data-root": root} if root else {})
+        matrix = Matrix((pair,), ("cyclegan",), 1, preset, Path("unused"), {}, options)
+        (cell,) = matrix.cells()
+        if (guess := estimate(matrix, cell)) is not None:
+            found[preset] = {"translator minutes": guess.seconds / 60, "peak memory MB": guess.memory_mb}
+    return found
+
+
+def measure_processes(device: str) -> dict[str, float]:
+    """Milliseconds a step of the embedded digits, width 32, batch 32, over one and two processes of one thread each."""
+    found = {}
+    for count in (1, 2):
+        words = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", __file__]
+        done = subprocess.run(
+            [*words, "--one-of-several", "--device", device],
+            capture_output=True,
+            check=True,
+            text=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+        found[str(count)] = float(done.stdout.split()[-1])
+    return found
+
+
+def one_of_several(device: str, rounds: int) -> None:
+    """Time steps as one of several processes; the first prints the median milliseconds."""
+    with joined(device):
+        engine = Engine.choose(device)
+        x, y, _ = images(None, 32)
+        step, _ = our_step(x, y, engine, CycleGANConfig())
+        seconds = in_turns({"step": step}, rounds, engine.device)["step"]
+        if engine.processes.first:
+            print(1000 * seconds)
+
+
 def measure_growth(root: str | None, engine: Engine, rounds: int) -> dict[str, Any]:
-    """Milliseconds a step as width, batch and image size grow."""
+    """Milliseconds a step as width, batch, image size and the number of images grow."""
     x, y, _ = images(root, 32)
     found: dict[str, Any] = {}
     for name, values in {"width": (16, 32, 64), "batch_size": (8, 32, 128, 256)}.items():
@@ -132,6 +185,12 @@ def measure_growth(root: str | None, engine: Engine, rounds: int) -> dict[str, A
         steps = {value: our_step(x, y, engine, config)[0] for value, config in settings.items()}
         times = in_turns(steps, rounds, engine.device)
         found[name] = {value: 1000 * seconds for value, seconds in times.items()}
+    found["images"] = {}
+    for count in (1_000, 8_000, 64_000):
+        many = torch.arange(count) % len(x)
+        enlarged = LabelledImages(x.pixels[many], x.labels[many]), Images(y.pixels[many % len(y)])
+        step, _ = our_step(*enlarged, engine, CycleGANConfig(width=16))
+        found["images"][str(count)] = 1000 * in_turns({"step": step}, rounds, engine.device)["step"]
     found["image_size"] = {}
     for size in (32, 64, 128):
         x, y, _ = images(root, size) if size == 32 else (*resized(x, y, size), "")
@@ -204,7 +263,11 @@ def main() -> None:
     parser.add_argument("--data-root", default=os.environ.get("ACCLIMATE_DATA"))
     parser.add_argument("--device", default="auto")
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--one-of-several", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.one_of_several:
+        one_of_several(arguments.device, arguments.rounds)
+        return
     engine = Engine.choose(arguments.device)
     x, y, pair = images(arguments.data_root, 32)
     x, y = x.first(4096), y.first(4096)
@@ -216,6 +279,9 @@ def main() -> None:
         "rounds": arguments.rounds,
         "ceilings": limit,
         "cyclegan step": measure_steps(x, y, engine, arguments.rounds, best),
+        "keras 3 step, width 32, batch 32": measure_keras(x, y, engine, arguments.rounds),
+        "presets": measure_presets(arguments.data_root, arguments.device),
+        "processes, ms a step": measure_processes(arguments.device),
         "growth, ms a step": measure_growth(arguments.data_root, engine, max(3, arguments.rounds // 3)),
         "translation": measure_translation(x, y, engine, arguments.rounds),
         "classifier step": measure_classifier(x, engine, arguments.rounds),

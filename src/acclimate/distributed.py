@@ -138,13 +138,16 @@ def joined(device: str | None) -> Iterator[None]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         yield
         return
+    # An optimizer imports this. Imported after the group is there, it keeps the group alive beyond its end, and gloo's
+    # threads then crash the interpreter as it exits.
+    import torch._dynamo
+
     on_gpu = torch.cuda.is_available() if device in (None, "auto") else str(device).startswith("cuda")
     if on_gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=PATIENCE)
     try:
         yield
-        dist.barrier()  # who leaves early may take a message away with it that another still reads
     finally:
         dist.destroy_process_group()
 
