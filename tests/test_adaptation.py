@@ -418,3 +418,14 @@ def test_ctrl_c_says_how_to_resume(tmp_path: Path) -> None:
     assert process.wait(60) == 130
     assert f"go on with: acclimate run --resume {run}" in (run / "stderr.txt").read_text()
     assert list((run / "checkpoints" / "translator").iterdir())
+
+
+def test_a_target_whose_labels_are_not_in_every_split_is_adapted_to_but_not_measured(
+    make_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    source = make_folder("source", count=20)
+    for split, label in (("train", "cat"), ("val", "unknown"), ("test", "unknown")):
+        make_folder(f"target/{split}", classes=(label,), count=16)
+    run = adapt(source, tmp_path / "target", preset="demo", out=tmp_path / "run", **TINY | {"repeats": 1})
+    assert run.run.result["accuracy"] is None
+    assert run.run.result["baselines"] == {"source_only": None, "target_only": None}

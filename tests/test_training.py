@@ -66,6 +66,15 @@ def test_batches_are_a_function_of_seed_and_step() -> None:
     assert Batches(10, 3, 6, drop_last=False)[0].tolist() != epoch[0]
 
 
+def test_batches_drop_one_that_is_too_small() -> None:
+    assert Batches(10, 3, 0, drop_last=False, least=2).steps_per_epoch == 3
+    assert Batches(11, 3, 0, drop_last=False, least=2).steps_per_epoch == 4
+    assert Batches(12, 3, 0, drop_last=False, least=2).steps_per_epoch == 4
+    assert Batches(1, 3, 0, drop_last=False, least=2).steps_per_epoch == 1
+    batches = Batches(11, 3, 0, drop_last=False)
+    assert [batches.size(step) for step in range(8)] == [len(batches[step]) for step in range(8)]
+
+
 def test_batches_drop_the_incomplete_one() -> None:
     assert Batches(10, 3, 0, drop_last=True).steps_per_epoch == 3
     with pytest.raises(AcclimateError, match="the target has 5 images, fewer than a batch of 8"):

@@ -17,10 +17,10 @@ import torch
 from acclimate.arrays import map_array, write_array
 from acclimate.bars import bar_path
 from acclimate.classification import ClassifierTraining
-from acclimate.config import CONFIGS, Config, TranslationConfig
+from acclimate.config import CONFIGS, Config, MethodConfig, TranslationConfig
 from acclimate.distributed import Processes, processes
 from acclimate.domains import DOMAINS, DataOptions, Domain, Images, LabelledImages, check_pair, open_domain
-from acclimate.domains.base import default_data_root
+from acclimate.domains.base import SplitName, default_data_root
 from acclimate.errors import DataError, LostProcessError, RunError
 from acclimate.evaluation import Classifier
 from acclimate.methods import AdaptationData, Method, Task, find_method
@@ -115,6 +115,8 @@ class Adaptation:
     ) -> Adaptation:
         """Make a run directory for what :func:`adapt` would do, without doing it yet."""
         config = CONFIGS[find_method(method).name].preset(preset, **settings)
+        if isinstance(config, MethodConfig):
+            processes().check_batch(config.batch_size)
         Engine.choose(device, config.precision)
         root = Path(data_root or default_data_root()).expanduser().resolve()
         options = _data_options(config, root)
@@ -213,9 +215,13 @@ class Adaptation:
             self.select_snapshot()
         if self.method_class.translates and not self.method_class.classifies:
             self.train_classifiers("adapted")
-        if (self.config.target_only or self.own_kind == "target-only") and self.target.has_labels:
+        if (self.config.target_only or self.own_kind == "target-only") and self.has_target_labels("train", "val"):
             self.train_classifiers("target-only")
         return self.group.first_then_all(self._finish)
+
+    def has_target_labels(self, *splits: SplitName) -> bool:
+        """Whether there are labelled images in each of some of the target's splits."""
+        return self.target.has_labels and all(len(self.target.labelled(split)) for split in splits)
 
     def _finish(self) -> dict[str, Any]:
         """Draw the samples, measure, write the result; or read what another process has written."""
@@ -237,7 +243,7 @@ class Adaptation:
 
     def train_method(self) -> None:
         """Train the method's phases, going on where they stopped."""
-        if self.method_done.exists():
+        if self.group.agree(self.method_done.exists()):
             return
         method = self.build_method()
         seconds = {}
@@ -250,7 +256,9 @@ class Adaptation:
 
     def _train(self, phase: Phase) -> float:
         config = self.config
-        return train(phase, self.run, self.engine, config.seed, checkpoint_every=config.checkpoint_every)
+        seconds = train(phase, self.run, self.engine, config.seed, checkpoint_every=config.checkpoint_every)
+        self.group.gather(None)  # all have read the checkpoints, which may go now
+        return seconds
 
     @property
     def method_done(self) -> Path:
@@ -330,7 +338,7 @@ class Adaptation:
         """
         train = self.data.source_train.first(self.config.classifier_images or None)
         if self._offline:
-            return self._translated("train", train), self.validation("adapted")
+            return self.group.first_then_all(lambda: (self._translated("train", train), self.validation("adapted")))
         return TranslatedImages(train, self.translator()), self.validation("adapted")
 
     def validation(self, kind: str) -> LabelledImages:
@@ -349,9 +357,6 @@ class Adaptation:
         return not (isinstance(self.config, TranslationConfig) and self.config.adapt == "on-the-fly")
 
     def _translated(self, split: str, images: LabelledImages) -> LabelledImages:
-        return self.group.first_then_all(lambda: self._translate_or_load(split, images))
-
-    def _translate_or_load(self, split: str, images: LabelledImages) -> LabelledImages:
         path = self.run.path / "translated" / f"{split}.npy"
         cost = path.with_suffix(".json")  # written last: where it is, the images are whole
         if self._offline and cost.exists():
@@ -371,11 +376,13 @@ class Adaptation:
         for name in self.group.agree([name for name in self._names(kind) if not self.run.model(name).exists()]):
             shared = bar_path(self, kind, name) if self.config.share_bars and kind != "adapted" else None
             reused = self.group.agree(shared is not None and shared.exists())
-            model = load_tree(shared) | {"reused": True} if shared and reused else self._train_classifier(kind, name)
+            model = None if reused else self._train_classifier(kind, name)
             if self.group.first:
-                save_tree(self.run.model(name), model)
-                if shared is not None and not reused:
+                if shared is not None and reused:
+                    model = load_tree(shared) | {"reused": True}
+                elif shared is not None:
                     save_tree(shared, model)
+                save_tree(self.run.model(name), model)
                 self.run.drop_checkpoints(name)
 
     def _train_classifier(self, kind: str, name: str) -> dict[str, Any]:
@@ -383,6 +390,7 @@ class Adaptation:
         training = ClassifierTraining(name, train_set, val, self.config, self.task, self.engine, self.config.seed)
         seconds = self._train(training.phase)
         cost = training.train.cost if isinstance(training.train, TranslatedImages) else {"seconds": 0.0, "images": 0}
+        cost["images"] = sum(self.group.gather(cost["images"]))
         return {"weights": training.classifier.state_dict(), "seconds": seconds, "translation": cost, "reused": False}
 
     def trained_kinds(self) -> list[str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from acclimate import classification, feed, images, training
+from acclimate import classification, distributed, feed, images, training
 from acclimate.domains.base import cache_root
 from acclimate.networks import classifiers
 
@@ -49,6 +49,6 @@ def bar_path(adaptation: Adaptation, kind: str, name: str) -> Path:
 @cache
 def _code() -> str:
     digest = hashlib.sha256()
-    for module in (classification, classifiers, feed, images, training):
+    for module in (classification, classifiers, distributed, feed, images, training):
         digest.update(Path(str(module.__file__)).read_bytes())
     return digest.hexdigest()

@@ -68,7 +68,11 @@ class ClassifierTraining:
         self._draw_weights()
         self.train, self.val = train.first(config.classifier_images or None), val
         self.batches = Batches(
-            len(self.train), config.classifier_batch_size, seed_for(seed, name, "order"), drop_last=False
+            len(self.train),
+            config.classifier_batch_size,
+            seed_for(seed, name, "order"),
+            drop_last=False,
+            least=2 * engine.processes.count,  # batch norm needs two images in each process
         )
         images = self.train.source if isinstance(self.train, TranslatedImages) else self.train
         self._feed = Feed(engine, (images.pixels, self.batches), (images.labels, self.batches))

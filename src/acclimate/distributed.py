@@ -1,8 +1,9 @@
 """Several processes that train one run together: data parallel, under ``torchrun``, by torch.distributed itself.
 
 Every process takes its share of each batch, gradients are averaged before each update, and whatever steers training
-(whether a discriminator rests, whether to stop) is decided on the average. So a batch and its updates are the same
-whatever the number of processes. The first process alone writes.
+(whether a discriminator rests, whether to stop) is decided on the average. So a batch is the same whatever the number
+of processes, and so is its update but for what each process draws or keeps itself: dropout, noise, the statistics of
+batch norm, its part of an image pool. The first process alone writes.
 """
 
 from __future__ import annotations
@@ -22,8 +23,11 @@ from acclimate.errors import AcclimateError, LostProcessError
 
 T = TypeVar("T")
 
-PATIENCE = timedelta(hours=1)
-"""How long processes wait for one another: while the first translates or chooses a snapshot, the others have a rest."""
+PATIENCE = timedelta(days=2)
+"""How long processes wait for one another: while the first prepares a domain or translates, the others have a rest.
+
+One that dies is noticed at once, as its connections close.
+"""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,19 @@ class Processes:
     def first(self) -> bool:
         """Whether this is the process that writes."""
         return self.rank == 0
+
+    def check_batch(self, size: int) -> None:
+        """Refuse a batch that cannot be shared equally.
+
+        Raises
+        ------
+        AcclimateError
+            The number of processes does not divide ``size``.
+        """
+        if size % self.count:
+            raise AcclimateError(
+                f"{self.count} processes cannot share a batch of {size} equally: change one or the other"
+            )
 
     def share(self, batch: Tensor) -> Tensor:
         """Return this process's part of a batch ``[N, ...]``: every ``count``-th, so that no two overlap."""
@@ -144,12 +161,22 @@ def joined(device: str | None) -> Iterator[None]:
 
     on_gpu = torch.cuda.is_available() if device in (None, "auto") else str(device).startswith("cuda")
     if on_gpu:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        _take_gpu(device)
     dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=PATIENCE)
     try:
         yield
     finally:
         dist.destroy_process_group()
+
+
+def _take_gpu(device: str | None) -> None:
+    """Give each process of a machine a GPU of its own."""
+    number, there = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+    if device not in (None, "auto", "cuda"):
+        raise AcclimateError(f"each process takes a GPU of its own: leave out --device {device}, or say cuda")
+    if number >= there:
+        raise AcclimateError(f"this machine has {there} GPUs: start no more processes on it")
+    torch.cuda.set_device(number)
 
 
 def processes() -> Processes:

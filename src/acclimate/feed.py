@@ -20,8 +20,9 @@ AHEAD = 2
 class Feed:
     """The batches of some arrays, step by step, on the device.
 
-    Arrays that fit rest on the device. Others stay where they are, in memory maps: a thread gathers the batches of the
-    next steps while a step computes. What a step gets depends on its number alone, either way.
+    Arrays that fit rest on the device, which for a CPU means that the system keeps their memory maps in memory. Of
+    others a thread gathers the batches of the next steps while a step computes. What a step gets depends on its number
+    alone, either way.
 
     Parameters
     ----------

@@ -30,7 +30,7 @@ def say(text: str = "", *, error: bool = False) -> None:
 
 def _speaks() -> bool:
     """Whether this process tells the person how things go: of several that train together, the first one."""
-    return os.environ.get("RANK", "0") == "0"
+    return os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager

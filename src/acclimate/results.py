@@ -37,7 +37,7 @@ def build_result(adaptation: Adaptation) -> dict[str, Any]:
     own = adaptation.own_kind
     measured: dict[str, Any] = dict.fromkeys(KINDS)
     ensemble = None
-    if adaptation.target.has_labels:
+    if adaptation.has_target_labels("test"):
         test = adaptation.target.labelled("test")
         measured |= {kind: summary(adaptation.classifier(kind).accuracies(test)) for kind in adaptation.trained_kinds()}
         right = adaptation.classifier().probabilities(test.pixels).argmax(1) == test.labels

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import math
 import os
 import signal
 import threading
@@ -173,6 +172,8 @@ class Batches:
         Of the permutations.
     drop_last
         Leave out the last batch of an epoch if it is not full.
+    least
+        Leave it out too if it has fewer images than these, unless it is the only one.
     what
         The set's name in the error message.
 
@@ -182,13 +183,16 @@ class Batches:
         Not one batch can be filled, with ``drop_last``.
     """
 
-    def __init__(self, count: int, batch_size: int, seed: int, *, drop_last: bool, what: str = "the set") -> None:
+    def __init__(
+        self, count: int, batch_size: int, seed: int, *, drop_last: bool, least: int = 1, what: str = "the set"
+    ) -> None:
         if count < (batch_size if drop_last else 1):
             raise AcclimateError(
                 f"{what} has {count} images, fewer than a batch of {batch_size}: add images or use a smaller batch"
             )
         self.count, self.batch_size, self.seed = count, batch_size, seed
-        self.steps_per_epoch = count // batch_size if drop_last else math.ceil(count / batch_size)
+        whole, rest = divmod(count, batch_size)
+        self.steps_per_epoch = whole if drop_last or (rest < least and whole) else whole + 1
         self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
 
     def size(self, step: int) -> int:
@@ -310,7 +314,7 @@ def train(
             ends_epoch, interrupted = done % phase.steps_per_epoch == 0, is_stopped()
             saves = done % checkpoint_every == 0 or done == phase.steps or interrupted
             snaps = phase.snapshot_every > 0 and (done % phase.snapshot_every == 0 or done == phase.steps)
-            if done % log_every == 0 or ends_epoch or saves or snaps or done == phase.steps:
+            if done % log_every == 0 or ends_epoch or saves or snaps:
                 bar.note(log.write(done))
                 for part in phase.state.values():
                     if isinstance(part, nn.Module):

@@ -49,7 +49,7 @@ class Translator:
         """Translate a whole set, uint8 ``[N, C, H, W]``, to the CPU's memory; ``seed`` drives whatever is drawn."""
         translated = torch.empty_like(pixels, memory_format=torch.contiguous_format)
         batches = self.batches(pixels, seed, description=description)
-        for room, batch in zip(translated.split(BATCH), batches, strict=False):  # an empty set has no batch
+        for batch, room in zip(batches, translated.split(BATCH), strict=False):  # an empty set has no batch
             room.copy_(batch)
         return translated
 

@@ -232,6 +232,8 @@ class Domain:
             sizes = {name: len(split.labels) for name, split in splits.items()}
             manifest = {"name": self.name, "splits": sizes, "md5": md5, **self.notes()}
             write_json(partial / "manifest.json", manifest)
+            if (folder / "manifest.json").exists():  # another process was faster
+                return
             with writing(folder):
                 shutil.rmtree(folder, ignore_errors=True)
                 partial.rename(folder)

@@ -97,11 +97,7 @@ class DomainBatches:
         *,
         paired: bool = False,
     ) -> None:
-        if config.batch_size % engine.processes.count:
-            raise AcclimateError(
-                f"{engine.processes.count} processes cannot share a batch of {config.batch_size} equally:"
-                " change one or the other"
-            )
+        engine.processes.check_batch(config.batch_size)
         self._of_source, self._of_target = (
             Batches(len(images), config.batch_size, seed_for(config.seed, name), drop_last=True, what=name)
             for images, name in ((source, "the source"), (target, "the target"))
