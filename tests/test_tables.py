@@ -36,19 +36,28 @@ def at(*contents: dict[str, Any]) -> list[Result]:
 
 
 def test_one_run_shows_its_classifier_seeds() -> None:
-    cells = "| a → b | cyclegan fast | 50.0 ± 1.0 | **80.0 ± 1.0** | – | – | 3 classifier seeds | 1 | CPU, 2 threads |"
+    cells = (
+        "| a → b | cyclegan fast | 50.0 ± 1.0 | **80.0 ± 1.0** | – | – | – | 3 classifier seeds | 1 | CPU, 2 threads |"
+    )
     assert f"{cells} [0](runs/0.json) |" in list_table(at(result(0, 0.8)))
 
 
 def test_several_runs_show_pipeline_seeds() -> None:
     table = list_table(at(result(0, 0.7), result(1, 0.9)))
-    assert "**80.0 ± 10.0** | – | – | 2 pipeline seeds" in table
+    assert "**80.0 ± 10.0** | – | – | – | 2 pipeline seeds" in table
     assert "[0](runs/0.json) [1](runs/1.json)" in table
 
 
 def test_a_single_training_has_no_spread() -> None:
     one = {"mean": 0.8, "std": 0.0, "runs": [0.8], "spread": "classifier seeds"}
-    assert "| **80.0** | – | – | 1 classifier seed |" in list_table(at(result(0, 0.8, accuracy=one)))
+    assert "| **80.0** | – | – | – | 1 classifier seed |" in list_table(at(result(0, 0.8, accuracy=one)))
+
+
+def test_changed_settings_are_a_row_of_their_own() -> None:
+    shorter = result(0, 0.7, changes={"steps": 3000, "lr_decay": "none"})
+    table = list_table(at(result(0, 0.8), shorter, shorter | {"seed": 1}))
+    assert "| cyclegan fast | 50.0 ± 1.0 | **80.0 ± 1.0** |" in table
+    assert "| cyclegan fast, steps 3000, lr decay none | 50.0 ± 0.0 | **70.0 ± 0.0** |" in table
 
 
 def pair_results() -> list[Result]:
@@ -64,9 +73,9 @@ def pair_results() -> list[Result]:
 def test_the_matrix_has_the_best_in_bold_and_published_numbers_in_brackets() -> None:
     lines = matrix_table(pair_results()).splitlines()
     assert lines[0] == "| method | a → b | mnist → usps |"
-    assert "| source-only | 50.0 ± 1.0 | 50.0 ± 0.0 [79.3 ± 3.5] |" in lines
-    assert "| cyclegan | **60.0 ± 1.0** | 80.0 ± 1.0 [85.4 ± 1.6] |" in lines
-    assert "| dann | – | **85.0 ± 1.0** [85.1] |" in lines
+    assert "| source-only | 50.0 ± 1.0 | 50.0 ± 0.0 [79.3 ± 3.5, -29.3] |" in lines
+    assert "| cyclegan | **60.0 ± 1.0** | 80.0 ± 1.0 [85.4 ± 1.6, -5.4] |" in lines
+    assert "| dann | – | **85.0 ± 1.0** [85.1, -0.1] |" in lines
     assert any(line.startswith("| target-only | – | – [95.6 ± 0.4] |") for line in lines)
     assert "- mnist → usps, dann (3 classifier seeds): [0](runs/1.json)" in lines
 
@@ -75,18 +84,20 @@ def test_csv_and_latex() -> None:
     rows = list(csv.DictReader(io.StringIO(list_table(pair_results(), "csv"))))
     assert [row["method"] for row in rows] == ["cyclegan fast", "adda fast", "cyclegan fast", "dann fast"]
     assert rows[2]["published"] == "85.4 ± 1.6"
+    assert rows[2]["distance"] == "-5.4"
     assert rows[2]["files"] == "runs/0.json"
     latex = matrix_table(pair_results(), "latex")
     assert latex.startswith("\\begin{tabular}{lcc}\n\\toprule\nmethod & a $\\to$ b & mnist $\\to$ usps \\\\\n\\midrule")
-    assert "dann & -- & \\textbf{85.0 $\\pm$ 1.0} [85.1]" in latex
+    assert "dann & -- & \\textbf{85.0 $\\pm$ 1.0} [85.1, -0.1]" in latex
     assert "→" not in latex.split("\\end{tabular}")[0]
 
 
 def test_published_numbers_name_their_source() -> None:
     data = json.loads((ROOT / "src" / "acclimate" / "published.json").read_text())
     assert all(one["from"] in data["sources"] and 0 < one["accuracy"] < 1 for one in data["results"])
-    assert published("mnist", "mnist-m", "cyclegan") == "83.7 ± 0.4"
-    assert published("a", "b", "cyclegan") == ""
+    assert str(published("mnist", "mnist-m", "cyclegan")) == "83.7 ± 0.4"
+    assert published("mnist", "svhn-8k", "cyclegan") == published("mnist", "svhn", "cyclegan") is not None
+    assert published("a", "b", "cyclegan") is None
 
 
 def test_reading(tmp_path: Path) -> None:

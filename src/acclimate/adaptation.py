@@ -114,7 +114,8 @@ class Adaptation:
         **settings: Any,
     ) -> Adaptation:
         """Make a run directory for what :func:`adapt` would do, without doing it yet."""
-        config = CONFIGS[find_method(method).name].preset(preset, **settings)
+        config_class = CONFIGS[find_method(method).name]
+        config = config_class.preset(preset, **settings)
         if isinstance(config, MethodConfig):
             processes().check_batch(config.batch_size)
         Engine.choose(device, config.precision)
@@ -133,6 +134,7 @@ class Adaptation:
             "target": _spec(target),
             "method": method,
             "preset": preset,
+            "changes": config.changes_from(config_class.preset(preset)),
             "device": device,
             "data_root": str(root),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),

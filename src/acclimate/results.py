@@ -47,6 +47,7 @@ def build_result(adaptation: Adaptation) -> dict[str, Any]:
         "schema": SCHEMA,
         "method": adaptation.method_class.name,
         "preset": stored["preset"],
+        "changes": stored.get("changes", {}),
         "source": stored["source"],
         "target": stored["target"],
         "seed": adaptation.config.seed,

@@ -69,18 +69,30 @@ class Spread:
 
 @dataclass(frozen=True)
 class Row:
-    """All runs of one method under one preset on one pair."""
+    """All runs of one method with the same settings on one pair.
+
+    Attributes
+    ----------
+    changes
+        The settings that differ from the preset's, as text.
+    """
 
     source: str
     target: str
     method: str
     preset: str
+    changes: str
     runs: tuple[Result, ...]
 
     @property
     def pair(self) -> str:
         """The two domains, for people."""
         return f"{self.source} → {self.target}"
+
+    @property
+    def settings(self) -> str:
+        """The preset, and what differs from it."""
+        return f"{self.preset}, {self.changes}" if self.changes else self.preset
 
     @property
     def accuracy(self) -> Spread | None:
@@ -128,11 +140,13 @@ def read_results(paths: Iterable[Path]) -> list[Result]:
 
 
 def group(results: Iterable[Result]) -> list[Row]:
-    """Gather the runs of each pair, method and preset."""
-    groups: dict[tuple[str, str, str, str], list[Result]] = {}
+    """Gather the runs of each pair, method, preset and changes to it."""
+    groups: dict[tuple[str, str, str, str, str], list[Result]] = {}
     for result in results:
         one = result.content
-        groups.setdefault((one["source"], one["target"], one["method"], one["preset"]), []).append(result)
+        changes = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in one.get("changes", {}).items())
+        key = (one["source"], one["target"], one["method"], one["preset"], changes)
+        groups.setdefault(key, []).append(result)
     return [Row(*key, tuple(runs)) for key, runs in sorted(groups.items())]
 
 
@@ -142,12 +156,32 @@ def _published() -> Mapping[str, Any]:
     return value
 
 
-def published(source: str, target: str, method: str) -> str:
-    """Return the published accuracy in %, empty where there is none that we know."""
+@dataclass(frozen=True)
+class Published:
+    """A published accuracy, in %; ``std`` is None where its paper has none."""
+
+    mean: float
+    std: float | None
+
+    def __str__(self) -> str:
+        return f"{self.mean:.1f}" if self.std is None else f"{self.mean:.1f} ± {self.std:.1f}"
+
+    def distance(self, own: Spread) -> str:
+        """Return by how many points our mean is above it (+) or below it (-)."""
+        return f"{own.mean - self.mean:+.1f}"
+
+
+def published(source: str, target: str, method: str) -> Published | None:
+    """Return the published accuracy, None where there is none that we know.
+
+    For a part of a domain (``svhn-8k``) it is that on the whole.
+    """
+    wholes = _published()["parts"]
+    key = (wholes.get(source, source), wholes.get(target, target), method)
     for one in _published()["results"]:
-        if (one["source"], one["target"], one["method"]) == (source, target, method):
-            return f"{100 * one['accuracy']:.1f}" + (f" ± {100 * one['std']:.1f}" if one["std"] is not None else "")
-    return ""
+        if (one["source"], one["target"], one["method"]) == key:
+            return Published(100 * one["accuracy"], None if one["std"] is None else 100 * one["std"])
+    return None
 
 
 def list_table(results: Sequence[Result], style: Format = "markdown") -> str:
@@ -155,37 +189,42 @@ def list_table(results: Sequence[Result], style: Format = "markdown") -> str:
 
     One run shows its classifier seeds' spread; several runs show the spread of their means over pipeline seeds.
     """
-    header = ["source → target", "method", "source only", "adapted", "target only", "published", "± over"]
+    header = ["source → target", "method", "source only", "adapted", "target only", "published", "distance", "± over"]
     header += ["minutes", "on", "files"]
     body = []
     for row in group(results):
         own = row.accuracy
         over = _count(own.count, own.over) if own else "–"
+        known = published(row.source, row.target, row.method)
         cells = [
             row.pair,
-            f"{row.method} {row.preset}",
+            f"{row.method} {row.settings}",
             row.bar("source-only"),
             _bold(own, style),
             row.bar("target-only"),
+            known,
+            known.distance(own) if known and own else None,
+            over,
+            f"{row.minutes:.0f}",
+            row.machine,
         ]
-        cells += [published(row.source, row.target, row.method) or "–", over, f"{row.minutes:.0f}", row.machine]
         body.append([*("–" if cell is None else str(cell) for cell in cells), _links(row.runs, style)])
     return _write(header, body, style)
 
 
 def matrix_table(results: Sequence[Result], style: Format = "markdown") -> str:
-    """Return a table of methods by pairs, the published number in brackets, the best of each pair in bold.
+    """Return a table of methods by pairs, in brackets the published number and our distance; each pair's best in bold.
 
     The two bars are those that the runs trained beside the methods. Below the table stands what ± is over, and every
     cell's files.
     """
     rows = group(results)
     pairs = list(dict.fromkeys((row.source, row.target) for row in rows))
-    presets = {row.preset for row in rows}
+    settings = {row.settings for row in rows}
     cells: dict[tuple[str, tuple[str, str]], Spread] = {}
     notes = []
     for row in rows:
-        name = row.method if len(presets) == 1 else f"{row.method} {row.preset}"
+        name = row.method if len(settings) == 1 else f"{row.method} {row.settings}"
         if row.accuracy is not None:
             cells[name, (row.source, row.target)] = row.accuracy
             over = _count(row.accuracy.count, row.accuracy.over)
@@ -206,14 +245,17 @@ def matrix_table(results: Sequence[Result], style: Format = "markdown") -> str:
             best = cell is not None and name != BARS[1] and cell.mean == max(rivals)
             shown = "–" if cell is None else _bold(cell, style) if best else str(cell)
             known = published(*pair, name.split()[0])
-            line.append(f"{shown} [{known}]" if known else shown)
+            if known is not None:
+                shown += f" [{known}]" if cell is None else f" [{known}, {known.distance(cell)}]"
+            line.append(shown)
         body.append(line)
     table = _write(["method", *(f"{source} → {target}" for source, target in pairs)], body, style)
     if style == "csv":
         return table
     mark = "% " if style == "latex" else "- "
     explained = (
-        "Accuracy in % on the target's test images; in brackets the published number (published.json has sources)."
+        "Accuracy in % on the target's test images; in brackets the published number (published.json has sources;"
+        " of a part of a domain, such as svhn-8k, that on the whole) and our distance from it in points."
     )
     return "\n".join(
         [table, "", f"{'% ' if style == 'latex' else ''}{explained}", "", *(mark + note for note in notes)]

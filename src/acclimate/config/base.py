@@ -137,6 +137,11 @@ class Config:
         shared = FAST if name == "fast" else {}
         return cls(**{**shared, **cls.presets[name], **changes})
 
+    def changes_from(self, preset: Self) -> dict[str, Any]:
+        """Return the settings that differ from a preset's, the seed aside: it makes no other method."""
+        names = (field.name for field in fields(self) if field.name != "seed")
+        return {name: getattr(self, name) for name in names if getattr(self, name) != getattr(preset, name)}
+
 
 @dataclass(frozen=True, kw_only=True)
 class MethodConfig(Config):
