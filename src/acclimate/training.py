@@ -326,7 +326,7 @@ def train(
                 save_tree(run.path / "snapshots" / f"{done:08d}.safetensors", phase.snapshot())
             if saves or stop:
                 save()
-            if interrupted and done < phase.steps and not stop:
+            if interrupted:
                 raise InterruptedRunError(
                     f"stopped in {phase.name} after step {done:,}; go on with: acclimate run --resume {run.path}"
                 )
