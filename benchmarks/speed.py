@@ -125,6 +125,39 @@ def measure_steps(x: LabelledImages, y: Images, engine: Engine, rounds: int, cei
     return found
 
 
+def measure_epoch(x: LabelledImages, y: Images, engine: Engine) -> dict[str, float]:
+    """Time one epoch of the notebook's settings: 128 batches of 32, its data loading included."""
+    textbook = TextbookCycleGAN(x.pixels, y.pixels, 32, device=str(engine.device))
+    ours, _ = our_step(x, y, engine, CycleGANConfig())
+
+    def epoch(step: Callable[[], Any]) -> float:
+        step()
+        synchronise(engine.device)
+        begin = time.perf_counter()
+        for _ in range(len(x) // 32):
+            step()
+        synchronise(engine.device)
+        return time.perf_counter() - begin
+
+    times = {"textbook": epoch(textbook.step), "ours": epoch(ours)}
+    return {f"{name} s": seconds for name, seconds in times.items()} | {"ratio": times["textbook"] / times["ours"]}
+
+
+def measure_pipeline(root: str | None, textbook_step_ms: float) -> dict[str, Any]:
+    """Run the whole ``fast`` pipeline; beside it, the minutes of the notebook's 6,400 steps in the textbook loop alone."""
+    pair = ["mnist", "mnist-m"] if root else ["digits", "digits-m"]
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "run"
+        words = [sys.executable, "-m", "acclimate", "run", *pair, "--preset", "fast", "--out", str(out)]
+        begin = time.perf_counter()
+        subprocess.run([*words, *(["--data-root", root] if root else [])], check=True, capture_output=True)
+        minutes = (time.perf_counter() - begin) / 60
+        result = json.loads((out / "result.json").read_text())
+    kept = {key: result[key] for key in ("accuracy", "seconds", "peak_memory_mb")}
+    textbook = textbook_step_ms * 6400 / 60_000
+    return {"minutes": minutes, "minutes of the textbook's translator": textbook, "ratio": textbook / minutes, **kept}
+
+
 def measure_keras(x: LabelledImages, y: Images, engine: Engine, rounds: int) -> dict[str, float] | None:
     """Time a step of Keras 3 on its PyTorch backend beside ours; None where Keras is not installed."""
     try:
@@ -263,6 +296,7 @@ def main() -> None:
     parser.add_argument("--data-root", default=os.environ.get("ACCLIMATE_DATA"))
     parser.add_argument("--device", default="auto")
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--pipeline", action="store_true", help="run the whole fast pipeline too")
     parser.add_argument("--one-of-several", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one_of_several:
@@ -279,6 +313,7 @@ def main() -> None:
         "rounds": arguments.rounds,
         "ceilings": limit,
         "cyclegan step": measure_steps(x, y, engine, arguments.rounds, best),
+        "epoch of 4,096 images, width 32, batch 32": measure_epoch(x, y, engine),
         "keras 3 step, width 32, batch 32": measure_keras(x, y, engine, arguments.rounds),
         "presets": measure_presets(arguments.data_root, arguments.device),
         "processes, ms a step": measure_processes(arguments.device),
@@ -288,6 +323,9 @@ def main() -> None:
         "command line, s": measure_start(arguments.data_root),
         **environment(engine),
     }
+    if arguments.pipeline:
+        step = result["cyclegan step"]["width 32, batch 32"]["textbook ms"]
+        result["fast pipeline"] = measure_pipeline(arguments.data_root, step)
     text = json.dumps(rounded(result), indent=1)
     if arguments.out:
         arguments.out.write_text(text + "\n")

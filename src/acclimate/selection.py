@@ -160,7 +160,11 @@ def study(adaptation: Adaptation, *, every: bool = False) -> dict[str, Any]:
     steps = list(run.snapshots()) if every else able
     score_snapshots(adaptation, steps)
     test = adaptation.target.labelled("test")
-    accuracy = {step: round(_snapshot_classifier(adaptation, step).accuracies(test)[0], 6) for step in steps}
+    accuracy = {}
+    with progress("measuring snapshots", len(steps), unit="snapshots") as bar:
+        for step in steps:
+            accuracy[step] = round(_snapshot_classifier(adaptation, step).accuracies(test)[0], 6)
+            bar.advance()
     best = max(accuracy, key=lambda step: accuracy[step])
     result = {
         "source": run.config["source"],
