@@ -144,7 +144,7 @@ def measure_epoch(x: LabelledImages, y: Images, engine: Engine) -> dict[str, flo
 
 
 def measure_pipeline(root: str | None, textbook_step_ms: float) -> dict[str, Any]:
-    """Run the whole ``fast`` pipeline; beside it, the minutes of the notebook's 6,400 steps in the textbook loop alone."""
+    """Run the whole ``fast`` pipeline; beside it, the minutes of the notebook's 6,400 steps in the textbook loop."""
     pair = ["mnist", "mnist-m"] if root else ["digits", "digits-m"]
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"

@@ -107,9 +107,13 @@ def test_every_snapshot_is_scored_without_labels_and_the_study_goes_on(finished:
     assert set(table[4]) == set(RULES) - {"last"}
     before = {file.name: file.stat().st_mtime_ns for file in (path / "selection").iterdir()}
     assert list(study(finished)["accuracy"]) == [4, 6]
-    found = study(finished, every=True)
+    found = study(finished, every=True, retrain=True)
+    best = found["best"]["step"]
+    assert {name: one["step"] for name, one in found["retrained"].items()} == {"last": 6, "best": best}
+    assert study(finished, retrain=True)["retrained"]["last"] == found["retrained"]["last"]
     after = {file.name: file.stat().st_mtime_ns for file in (path / "selection").iterdir()}
-    assert set(after) == {f"{step:08d}.safetensors" for step in (2, 4, 6)}
+    retrained = {f"{step:08d}-retrained.safetensors" for step in (6, best)}
+    assert set(after) - retrained == {f"{step:08d}.safetensors" for step in (2, 4, 6)}
     assert before.items() <= after.items()
     assert list(found["accuracy"]) == [2, 4, 6]
     assert found["last"] == found["accuracy"][6]

@@ -257,6 +257,7 @@ def select(
     *,
     study: bool = False,
     every: bool = False,
+    retrain: bool = False,
     out: Path | None = None,
     device: str | None = None,
     threads: int | None = None,
@@ -273,6 +274,9 @@ def select(
         Measure the snapshots on target labels too, and how well each rule does over all the runs.
     every
         In a study, measure also those of the first half of training, which no rule may choose.
+    retrain
+        In a study, train also the run's own classifier, in full, on what the last and the best snapshot make of the
+        source.
     out
         A JSON file for the study over all the runs.
     device
@@ -290,11 +294,11 @@ def select(
         torch.set_num_threads(max(1, threads))
     adaptations = [Adaptation(run, device) for run in runs]
     if not study:
-        if out is not None or every:
-            raise AcclimateError("--out and --every are for a --study")
+        if out is not None or every or retrain:
+            raise AcclimateError("--out, --every and --retrain are for a --study")
         print("\n\n".join(choice_table(adaptation) for adaptation in adaptations))
         return
-    text, result = study_runs(adaptations, every=every)
+    text, result = study_runs(adaptations, every=every, retrain=retrain)
     if out is not None:
         write_json(out, result)
     print(text)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from acclimate import scores
 from acclimate.classification import ClassifierTraining, predict_logits
+from acclimate.config import Config
 from acclimate.domains import LabelledImages
 from acclimate.errors import AcclimateError, DataError, RunError, did_you_mean
 from acclimate.evaluation import Classifier
@@ -60,6 +61,16 @@ class Effort:
     epochs: int = 2
     batch_size: int = 64
     lr: float = 1e-3
+
+    def applied_to(self, config: Config) -> Config:
+        """Return a run's settings with this classifier stage."""
+        return replace(
+            config,
+            classifier_images=self.images,
+            classifier_epochs=self.epochs,
+            classifier_batch_size=self.batch_size,
+            classifier_lr=self.lr,
+        )
 
 
 def choose(table: Mapping[int, Mapping[str, float]], rule: str) -> int:
@@ -131,10 +142,11 @@ def score_snapshots(adaptation: Adaptation, steps: Sequence[int]) -> dict[int, d
     }
 
 
-def study(adaptation: Adaptation, *, every: bool = False) -> dict[str, Any]:
+def study(adaptation: Adaptation, *, every: bool = False, retrain: bool = False) -> dict[str, Any]:
     """Score and measure the candidates: how much they differ, and how well each rule would have chosen.
 
-    With ``every``, measure the snapshots of the first half too, for the curve.
+    With ``every``, measure the snapshots of the first half too, for the curve. With ``retrain``, train the run's own
+    classifier, as long as its settings say, on what the last and the best snapshot make of the source.
 
     It reads target labels, so it must steer nothing: what a run chose stays chosen. Interrupted, it goes on where it
     stopped. Written to ``snapshot_study.json``.
@@ -144,7 +156,8 @@ def study(adaptation: Adaptation, *, every: bool = False) -> dict[str, Any]:
     dict
         ``accuracy`` by step; ``last``, ``mean_of_last_ten``, ``best``; ``scores`` of the candidates by step; ``rules``:
         by rule the chosen step, its accuracy, its regret (the best candidate's accuracy less the chosen one's), and the
-        rank correlation of score and accuracy over the candidates; ``protocol``.
+        rank correlation of score and accuracy over the candidates; ``retrained``, with that: the accuracies of the
+        last and the best with the run's own classifier; ``protocol``.
 
     Raises
     ------
@@ -186,6 +199,11 @@ def study(adaptation: Adaptation, *, every: bool = False) -> dict[str, Any]:
         },
         **environment(adaptation.engine),
     }
+    if retrain and not adaptation.method_class.classifies:
+        result["retrained"] = {
+            name: {"step": step, "accuracy": round(_retrained(adaptation, step).accuracies(test)[0], 6)}
+            for name, step in (("last", max(steps)), ("best", best))
+        }
     write_json(run.path / "snapshot_study.json", result)
     return result
 
@@ -226,6 +244,34 @@ def _snapshot_classifier(adaptation: Adaptation, step: int) -> Classifier:
         network.load_state_dict(load_tree(_path(adaptation.run, step))["classifier"])
         network.to(adaptation.engine.device).eval()
     return Classifier([network], adaptation.task.classes, adaptation.engine)
+
+
+def _retrained(adaptation: Adaptation, step: int) -> Classifier:
+    """Return the run's own classifier, trained on what a snapshot makes of the source; kept beside its scores."""
+    path = adaptation.run.path / "selection" / f"{step:08d}-retrained.safetensors"
+    network: nn.Module = adaptation.task.classifier(adaptation.config.classifier)
+    if path.exists():
+        network.load_state_dict(load_tree(path))
+        adaptation.engine.place(network)
+    else:
+        images = adaptation.data.source_train.first(adaptation.config.classifier_images or None)
+        network = _train_on(adaptation, adaptation.method(step), images, adaptation.data.source_val, adaptation.config)
+        save_tree(path, network.state_dict())
+    return Classifier([network.eval()], adaptation.task.classes, adaptation.engine)
+
+
+def _train_on(
+    adaptation: Adaptation, method: Method, train: LabelledImages, val: LabelledImages, config: Config
+) -> nn.Module:
+    """Train a classifier on what a snapshot makes of source images."""
+    engine = adaptation.engine.alone()
+    translator, sets = Translator(method, engine), []
+    for name, images in (("train", train), ("val", val)):
+        pixels = translator.all(images.pixels, seed_for(config.seed, "selection", name))
+        sets.append(LabelledImages(pixels, images.labels))
+    training = ClassifierTraining("snapshot", sets[0], sets[1], config, adaptation.task, engine, config.seed)
+    training.run_alone()
+    return training.classifier.eval()
 
 
 class _Judgement:
@@ -273,27 +319,9 @@ class _Judgement:
 
     def _train_classifier(self) -> nn.Module:
         """Train the snapshot's own classifier on what it makes of the source."""
-        effort, config = Effort(), self.adaptation.config
-        brief = replace(
-            config,
-            classifier_images=effort.images,
-            classifier_epochs=effort.epochs,
-            classifier_batch_size=effort.batch_size,
-            classifier_lr=effort.lr,
-        )
-        translator = Translator(self.method, self.engine)
-        sets = []
-        for name, images in (
-            ("train", self.adaptation.data.source_train.first(effort.images)),
-            ("val", self.source),
-        ):
-            pixels = translator.all(images.pixels, seed_for(config.seed, "selection", name))
-            sets.append(LabelledImages(pixels, images.labels))
-        training = ClassifierTraining(
-            "snapshot", sets[0], sets[1], brief, self.adaptation.task, self.engine, config.seed
-        )
-        training.run_alone()
-        return training.classifier.eval()
+        effort, train = Effort(), self.adaptation.data.source_train
+        config = effort.applied_to(self.adaptation.config)
+        return _train_on(self.adaptation, self.method, train.first(effort.images), self.source, config)
 
     def _redraw(self, generator: Any, pixels: Tensor, name: str) -> Tensor:
         with torch.random.fork_rng():
@@ -322,12 +350,14 @@ class _Judgement:
         return [fmean(column) for column in zip(*rows, strict=True)]
 
 
-def study_runs(adaptations: Sequence[Adaptation], *, every: bool = False) -> tuple[str, dict[str, Any]]:
+def study_runs(
+    adaptations: Sequence[Adaptation], *, every: bool = False, retrain: bool = False
+) -> tuple[str, dict[str, Any]]:
     """Study several runs; return a Markdown table of the rules, that with the least mean regret first, and all figures.
 
     ``oracle`` is the best candidate of each run. Rules that some run has no score for are left out.
     """
-    studies = [study(adaptation, every=every) for adaptation in adaptations]
+    studies = [study(adaptation, every=every, retrain=retrain) for adaptation in adaptations]
     judged = judge_runs(studies)
     lines = [
         f"Choosing among the snapshots of the second half of {len(studies)} runs, in points of target accuracy:",
