@@ -53,7 +53,7 @@ class CycleGANConfig(CycleConfig, TranslationConfig):
         "paper": {},
         "notebook": {"images": 4096, "snapshots": 100},
         "fast": {
-            "steps": 4500,
+            "steps": 2500,
             "width": 16,
             "lr": 4e-4,
             "lr_decay": "linear",
