@@ -80,6 +80,16 @@ def test_the_matrix_has_the_best_in_bold_and_published_numbers_in_brackets() -> 
     assert "- mnist → usps, dann (3 classifier seeds): [0](runs/1.json)" in lines
 
 
+def test_a_bar_that_methods_share_counts_once_in_the_matrix() -> None:
+    shared = {
+        "source_only": {"mean": 0.4, "std": 0.0, "runs": [0.4], "spread": "classifier seeds"},
+        "target_only": None,
+    }
+    own = {"source_only": shared["source_only"] | {"mean": 0.7, "runs": [0.7]}, "target_only": None}
+    runs = [result(0, 0.8, baselines=shared), result(0, 0.8, method="dann", baselines=shared)]
+    assert "| source-only | 55.0 ± 15.0 |" in matrix_table(at(*runs, result(1, 0.8, baselines=own)))
+
+
 def test_csv_and_latex() -> None:
     rows = list(csv.DictReader(io.StringIO(list_table(pair_results(), "csv"))))
     assert [row["method"] for row in rows] == ["cyclegan fast", "adda fast", "cyclegan fast", "dann fast"]

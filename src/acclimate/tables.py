@@ -232,8 +232,9 @@ def matrix_table(results: Sequence[Result], style: Format = "markdown") -> str:
     for pair in pairs:
         runs = [run for row in rows if (row.source, row.target) == pair for run in row.runs]
         for bar in BARS:
-            measured = Spread.of([run.content["baselines"][bar.replace("-", "_")] for run in runs])
-            if measured is not None:
+            bars = [(run.content["seed"], run.content["baselines"][bar.replace("-", "_")]) for run in runs]
+            known_bars = {(seed, *one["runs"]): one for seed, one in bars if one is not None}  # methods share theirs
+            if (measured := Spread.of([*known_bars.values()])) is not None:
                 cells.setdefault((bar, pair), measured)
     methods = sorted({name for name, _ in cells} - set(BARS))
     body = []
