@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from acclimate.arrays import map_array, write_array
 from acclimate.bars import bar_path
@@ -239,8 +238,7 @@ class Adaptation:
 
     def build_method(self) -> Method:
         """Return the method with fresh weights, seeded."""
-        with torch.random.fork_rng():
-            torch.manual_seed(seed_for(self.config.seed, "method"))
+        with self.engine.seeded(seed_for(self.config.seed, "method")):
             return self.method_class(self.config, self.task, self.engine)
 
     def train_method(self) -> None:

@@ -239,8 +239,7 @@ class _Parts:
 
     def translate(self, pixels: Tensor, *purpose: object, snapshot: int | None = None) -> Tensor:
         translator = self.translator if snapshot is None else self.adaptation.translator(snapshot)
-        with torch.random.fork_rng():
-            torch.manual_seed(self.seed(*purpose))
+        with self.engine.seeded(self.seed(*purpose)):
             return torch.cat([translator(chunk).cpu() for chunk in pixels.split(BATCH)])
 
     def translated(self) -> None:
@@ -271,8 +270,7 @@ class _Parts:
         def back(pixels: Tensor) -> Tensor:
             return to_uint8(method.translate_back(to_float(pixels.to(self.engine.device)))).cpu()
 
-        with torch.random.fork_rng():
-            torch.manual_seed(self.seed("cycles"))
+        with self.engine.seeded(self.seed("cycles")):
             there, home = self.translator(x).cpu(), back(y)
             self.found["cycles"] = {
                 "x": x,

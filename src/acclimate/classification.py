@@ -59,7 +59,7 @@ class ClassifierTraining:
         seed: int,
     ) -> None:
         self.config, self.engine, self.weights_seed = config, engine, (seed, name, "weights")
-        with torch.random.fork_rng():
+        with engine.seeded(seed):  # the weights are drawn below
             self.classifier = task.classifier(config.classifier)
         engine.place(self.classifier)
         self.optimizer = torch.optim.Adam(self.classifier.parameters(), config.classifier_lr, eps=1e-7, fused=True)
@@ -87,16 +87,14 @@ class ClassifierTraining:
 
     def run_alone(self) -> None:
         """Train to the end without a run directory: no logs, no checkpoints."""
-        with torch.random.fork_rng():
-            torch.manual_seed(seed_for(*self.weights_seed, "training"))
+        with self.engine.seeded(seed_for(*self.weights_seed, "training")):
             for number in range(self.phase.steps):
                 self.step(number)
                 if (number + 1) % self.phase.steps_per_epoch == 0 and self.end_epoch()[1]:
                     return
 
     def _draw_weights(self) -> None:
-        with torch.random.fork_rng():
-            torch.manual_seed(seed_for(*self.weights_seed, self.restarts))
+        with self.engine.seeded(seed_for(*self.weights_seed, self.restarts)):
             init_glorot(self.classifier)
 
     def state_dict(self) -> dict[str, Any]:

@@ -324,8 +324,7 @@ class _Judgement:
         return _train_on(self.adaptation, self.method, train.first(effort.images), self.source, config)
 
     def _redraw(self, generator: Any, pixels: Tensor, name: str) -> Tensor:
-        with torch.random.fork_rng():
-            torch.manual_seed(seed_for(self.adaptation.config.seed, "selection", name))
+        with self.engine.seeded(seed_for(self.adaptation.config.seed, "selection", name)):
             parts = [to_uint8(generator(to_float(part.to(self.engine.device)))).cpu() for part in pixels.split(250)]
         return torch.cat(parts)
 

@@ -85,6 +85,13 @@ class Engine:
         """Return the context that forward passes run in."""
         return torch.autocast(self.device.type, dtype=self.dtype or torch.bfloat16, enabled=self.dtype is not None)
 
+    @contextmanager
+    def seeded(self, seed: int) -> Iterator[None]:
+        """Draw at random from a seed in this context, and as before after it."""
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            yield
+
     def place(self, network: nn.Module) -> None:
         """Move a network to the device, its images laid out channels last.
 

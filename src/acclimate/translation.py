@@ -55,8 +55,7 @@ class Translator:
 
     def batches(self, pixels: Tensor, seed: int, *, description: str = "translating") -> Iterator[Tensor]:
         """Yield what :meth:`all` returns, a batch at a time; nobody may draw at random before the last has come."""
-        with torch.random.fork_rng(), progress(description, len(pixels), unit="images") as bar:
-            torch.manual_seed(seed)
+        with self.engine.seeded(seed), progress(description, len(pixels), unit="images") as bar:
             for start in range(0, len(pixels), BATCH):
                 batch = self(pixels[start : start + BATCH]).cpu()
                 yield batch
