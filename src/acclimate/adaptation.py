@@ -16,6 +16,7 @@ import numpy as np
 from acclimate.arrays import map_array, write_array
 from acclimate.bars import bar_path
 from acclimate.classification import ClassifierTraining
+from acclimate.compilation import compile_networks, decide
 from acclimate.config import CONFIGS, Config, MethodConfig, TranslationConfig
 from acclimate.distributed import Processes, processes
 from acclimate.domains import DOMAINS, DataOptions, Domain, Images, LabelledImages, check_pair, open_domain
@@ -246,8 +247,14 @@ class Adaptation:
         if self.group.agree(self.method_done.exists()):
             return
         method = self.build_method()
+        phases = method.phases(self.data)
+        if isinstance(self.config, MethodConfig):
+            compiles, reason = decide(self.config.compile, self.engine.device, sum(phase.steps for phase in phases))
+            say(f"compile: {'yes' if compiles else 'no'}, {reason}")
+            if compiles:
+                compile_networks(method)
         seconds = {}
-        for phase in method.phases(self.data):
+        for phase in phases:
             seconds[phase.name] = self._train(phase)
         if self.group.first:
             write_json(self.method_done, seconds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from acclimate.config.adda import ADDAConfig
-from acclimate.config.base import ClassifierName, Config, Fit, MethodConfig, Precision, SelectionRule
+from acclimate.config.base import ClassifierName, CompileChoice, Config, Fit, MethodConfig, Precision, SelectionRule
 from acclimate.config.cogan import CoGANConfig
 from acclimate.config.cycada import CyCADAConfig
 from acclimate.config.cyclegan import CycleConfig, CycleGANConfig
@@ -20,6 +20,7 @@ __all__ = [
     "ADDAConfig",
     "ClassifierName",
     "CoGANConfig",
+    "CompileChoice",
     "Config",
     "CyCADAConfig",
     "CycleConfig",

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, Self
 from acclimate.errors import AcclimateError, did_you_mean
 
 Fit = Literal["stretch", "crop", "pad"]
+CompileChoice = Literal["auto", "on", "off"]
 Precision = Literal["auto", "float32", "bfloat16"]
 SelectionRule = Literal[
     "last",
@@ -159,6 +160,8 @@ class MethodConfig(Config):
         Learning rate of the method's networks.
     snapshots
         Snapshots of the method's weights over its last phase, evenly spaced.
+    compile
+        Compile the networks, which takes a minute at the start; auto does where the steps are enough to earn that back.
     """
 
     epochs: int = 50
@@ -166,6 +169,7 @@ class MethodConfig(Config):
     batch_size: int = 64
     lr: float = 2e-4
     snapshots: int = 10
+    compile: CompileChoice = "auto"
 
     def __post_init__(self) -> None:
         super().__post_init__()
