@@ -53,7 +53,7 @@ class CycleGANConfig(CycleConfig, TranslationConfig):
         "paper": {},
         "notebook": {"images": 4096, "snapshots": 100},
         "fast": {
-            "steps": 2500,
+            "steps": 3000,
             "width": 16,
             "lr": 4e-4,
             "lr_decay": "linear",
