@@ -31,6 +31,14 @@ def test_one_classifier_has_nobody_to_agree_with() -> None:
     assert forecast["mean"] == 1
 
 
+def test_answers_that_adaptation_changed_lower_the_forecast() -> None:
+    val, labels, target = binary([0.9] * 4), torch.tensor([0] * 4), [binary([0.9] * 4)]
+    plain = [binary([0.9, 0.9, 0.1, 0.1]), binary([0.9, 0.1, 0.1, 0.1])]
+    without, forecast = (forecast_accuracy([val], labels, target, unadapted) for unadapted in ([], plain))
+    assert forecast["by"] == without["by"] | {"unadapted": 0.375}
+    assert forecast["low"] < without["low"] == 1
+
+
 def test_a_worse_target_is_forecast_worse() -> None:
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(500, 5, generator=generator)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import combinations
+from itertools import combinations, product
 from statistics import fmean
 from typing import Any
 
@@ -15,14 +15,17 @@ from acclimate import scores
 Z_95 = 1.96
 
 
-def forecast_accuracy(val: Sequence[Tensor], val_labels: Tensor, target: Sequence[Tensor]) -> dict[str, Any]:
+def forecast_accuracy(
+    val: Sequence[Tensor], val_labels: Tensor, target: Sequence[Tensor], unadapted: Sequence[Tensor] = ()
+) -> dict[str, Any]:
     """Forecast accuracy on the target from how sure the classifiers are there and how much they agree.
 
-    Three estimators, each a mean over the classifiers or their pairs: *confidence*, accuracy on ``val`` less the drop
-    of mean confidence from there to the target (Guillory et al., 2021); *threshold*, average thresholded confidence
-    (Garg et al., 2022); *agreement* of two trainings on target images, which is their accuracy where they are
-    calibrated (Jiang et al., 2022). The interval spans the three, widened by 1.96 binomial standard errors: it says how
-    much they differ, and does not know of an error that all classifiers share.
+    Up to four estimators, each a mean over the classifiers or their pairs: *confidence*, accuracy on ``val`` less the
+    drop of mean confidence from there to the target (Guillory et al., 2021); *threshold*, average thresholded
+    confidence (Garg et al., 2022); *agreement* of two trainings on target images, which is their accuracy where they
+    are calibrated (Jiang et al., 2022); *unadapted*, the agreement with classifiers that saw no adaptation. The first
+    three do not see an error that all trainings share, such as a translator that turns one class into another; the last
+    takes every changed answer for an error. The interval spans them all, widened by 1.96 binomial standard errors.
 
     Parameters
     ----------
@@ -32,6 +35,8 @@ def forecast_accuracy(val: Sequence[Tensor], val_labels: Tensor, target: Sequenc
         int64 ``[N]``.
     target
         Probabilities float ``[M, K]`` of each classifier on unlabelled target images.
+    unadapted
+        The same of source-only classifiers on the same images.
 
     Returns
     -------
@@ -50,6 +55,8 @@ def forecast_accuracy(val: Sequence[Tensor], val_labels: Tensor, target: Sequenc
     }
     if len(target) > 1:
         by["agreement"] = fmean(scores.agreement(*pair) for pair in combinations(target, 2))
+    if unadapted:
+        by["unadapted"] = fmean(scores.agreement(*pair) for pair in product(target, unadapted))
     by = {name: min(max(value, 0.0), 1.0) for name, value in by.items()}
     margins = {value: Z_95 * math.sqrt(value * (1 - value) / len(target[0])) for value in by.values()}
     return {

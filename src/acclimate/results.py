@@ -77,7 +77,9 @@ def _forecast(adaptation: Adaptation) -> dict[str, Any]:
     classifier, val = adaptation.classifier(), adaptation.validation(adaptation.own_kind).first(FORECAST_SAMPLE)
     target = adaptation.data.target_train.first(FORECAST_SAMPLE)
     on_val, on_target = (classifier.each_probabilities(images.pixels) for images in (val, target))
-    return forecast_accuracy(on_val, val.labels, on_target)
+    adapts = adaptation.method_class.adapts
+    unadapted = adaptation.classifier("source-only").each_probabilities(target.pixels) if adapts else []
+    return forecast_accuracy(on_val, val.labels, on_target, unadapted)
 
 
 def measure(adaptation: Adaptation, domain: str | Path | None = None) -> dict[str, Any]:
