@@ -29,7 +29,6 @@ from acclimate.results import environment
 from acclimate.runs import Run
 from acclimate.state import load_tree, save_tree, write_json
 from acclimate.training import seed_for
-from acclimate.translation import Translator
 
 if TYPE_CHECKING:
     from acclimate.adaptation import Adaptation
@@ -255,21 +254,22 @@ def _retrained(adaptation: Adaptation, step: int) -> Classifier:
         adaptation.engine.place(network)
     else:
         images = adaptation.data.source_train.first(adaptation.config.classifier_images or None)
-        network = _train_on(adaptation, adaptation.method(step), images, adaptation.data.source_val, adaptation.config)
+        network = _train_on(adaptation, step, images, adaptation.data.source_val, adaptation.config)
         save_tree(path, network.state_dict())
     return Classifier([network.eval()], adaptation.task.classes, adaptation.engine)
 
 
 def _train_on(
-    adaptation: Adaptation, method: Method, train: LabelledImages, val: LabelledImages, config: Config
+    adaptation: Adaptation, step: int, train: LabelledImages, val: LabelledImages, config: Config
 ) -> nn.Module:
-    """Train a classifier on what a snapshot makes of source images."""
-    engine = adaptation.engine.alone()
-    translator, sets = Translator(method, engine), []
+    """Train a classifier on what a snapshot makes of source images, as the run translates them."""
+    translator, sets = adaptation.translator(step), []
     for name, images in (("train", train), ("val", val)):
         pixels = translator.all(images.pixels, seed_for(config.seed, "selection", name))
         sets.append(LabelledImages(pixels, images.labels))
-    training = ClassifierTraining("snapshot", sets[0], sets[1], config, adaptation.task, engine, config.seed)
+    training = ClassifierTraining(
+        "snapshot", sets[0], sets[1], config, adaptation.task, adaptation.engine.alone(), config.seed
+    )
     training.run_alone()
     return training.classifier.eval()
 
@@ -321,7 +321,7 @@ class _Judgement:
         """Train the snapshot's own classifier on what it makes of the source."""
         effort, train = Effort(), self.adaptation.data.source_train
         config = effort.applied_to(self.adaptation.config)
-        return _train_on(self.adaptation, self.method, train.first(effort.images), self.source, config)
+        return _train_on(self.adaptation, self.step, train.first(effort.images), self.source, config)
 
     def _redraw(self, generator: Any, pixels: Tensor, name: str) -> Tensor:
         with self.engine.seeded(seed_for(self.adaptation.config.seed, "selection", name)):
