@@ -25,6 +25,7 @@ from torch import Tensor
 
 import acclimate
 from acclimate import Adaptation, TranslatedImages, adapt
+from acclimate.compilation import _has_compiler
 from acclimate.config import Config
 from acclimate.errors import AcclimateError, DataError, RunError
 from acclimate.inference import predict_files, translate_files
@@ -409,6 +410,24 @@ def test_killed_at_random_moments_and_resumed_gives_the_same_bytes(tmp_path: Pat
     assert weights_digest(broken) == weights_digest(whole)
     first, second = (json.loads((path / "result.json").read_text()) for path in (whole, broken))
     assert first["accuracy"] == second["accuracy"]
+
+
+@pytest.mark.skipif(not _has_compiler(torch.device("cpu")), reason="no C++ compiler here")
+def test_a_compiled_run_killed_and_resumed_gives_the_same_bytes(tmp_path: Path) -> None:
+    settings = tiny("dann", steps=12, repeats=1, checkpoint_every=4, compile="on")  # it has the least to compile
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    for path in (whole, broken):
+        Adaptation.create("digits", "digits-m", method="dann", out=path, **settings)
+    assert start(whole).wait(300) == 0, (whole / "stderr.txt").read_text()
+    process = start(broken)
+    while not list((broken / "checkpoints").rglob("*.safetensors")):
+        assert process.poll() is None, (broken / "stderr.txt").read_text()
+        time.sleep(0.002)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert start(broken).wait(300) == 0, (broken / "stderr.txt").read_text()
+    assert "compile: yes" in (broken / "stderr.txt").read_text()
+    assert weights_digest(broken) == weights_digest(whole)
 
 
 def test_ctrl_c_says_how_to_resume(tmp_path: Path) -> None:

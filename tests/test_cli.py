@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -13,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from acclimate.cli import main
-from conftest import TINY
+from acclimate import Adaptation
+from acclimate.cli import main, summary_table
+from conftest import TINY, tiny
 
 OPTIONS = [f"--{key.replace('_', '-')}={value}" for key, value in TINY.items()]
 
@@ -58,6 +60,30 @@ def test_run_prints_a_small_table_and_where_things_are(finished: Path, run_cli: 
     assert "(on the fly: up to " in out
     assert f"acclimate report {finished}" in out
     assert f"run: {finished}" in err
+
+
+def test_one_training_has_no_spread(tmp_path: Path) -> None:
+    run = Adaptation.create(
+        "digits", "digits-m", method="dann", out=tmp_path / "run", **tiny("dann", target_only=False)
+    )
+    run.run_all()
+    source_only, own = summary_table(run).splitlines()[2:4]
+    assert "+-" in source_only
+    assert "+-" not in own
+    assert own.split()[0] == "adapted"
+
+
+def test_a_document_links_to_files_as_seen_from_there(finished: Path, tmp_path: Path, run_cli: Cli) -> None:
+    document = tmp_path / "docs" / "README.md"
+    document.parent.mkdir()
+    document.write_text("before\n<!-- results -->\nold\n<!-- /results -->\nafter\n")
+    assert run_cli("table", finished, "--into", document)[0] == 0
+    begin, table, end = re.split("<!-- /?results -->", document.read_text())
+    assert (begin, end) == ("before\n", "\nafter\n")
+    (link,) = re.findall(r"\]\((.*?)\)", table)
+    assert (document.parent / link).resolve() == (finished / "result.json").resolve()
+    document.write_text("no place")
+    assert "has no place for the table" in run_cli("table", finished, "--into", document)[2]
 
 
 def test_settings_come_from_the_run_when_it_is_resumed(finished: Path, run_cli: Cli) -> None:

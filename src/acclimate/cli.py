@@ -201,7 +201,8 @@ def summary_table(adaptation: Adaptation) -> str:
             if row is not None:
                 gain = 100 * (row["mean"] - bars["source_only"]["mean"]) if name != "source-only" else None
                 note = f"   {gain:+5.1f}" if gain is not None else ""
-                lines.append(f"    {name:<12} {100 * row['mean']:5.1f} +- {100 * row['std']:.1f}{note}")
+                spread = f"+- {100 * row['std']:.1f}" if len(row["runs"]) > 1 else " " * 6
+                lines.append(f"    {name:<12} {100 * row['mean']:5.1f} {spread}{note}")
         lines.append(f"  {_forecast_line(result)}")
     if result["translation"]["images"]:
         lines.append(f"  {_translation_costs(result)}")
@@ -444,12 +445,14 @@ def table(
     """
     from acclimate.tables import list_table, matrix_table, read_results
 
-    text = (matrix_table if layout == "matrix" else list_table)(read_results(results), format)
+    write = matrix_table if layout == "matrix" else list_table
+    found = read_results(results)
     if into is None:
-        print(text)
+        print(write(found, format))
         return
     if format != "markdown":
         raise AcclimateError("--into takes a Markdown table")
+    text = write([result.seen_from(into.parent) for result in found], format)
     begin, end = "<!-- results -->", "<!-- /results -->"
     document = into.read_text()
     if begin not in document or end not in document:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -33,6 +34,10 @@ class Result:
 
     path: Path
     content: Mapping[str, Any]
+
+    def seen_from(self, folder: Path) -> Result:
+        """Return the same with its path relative to a folder, for links in a document there."""
+        return replace(self, path=Path(os.path.relpath(self.path, folder)))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from acclimate.analysis import Analysis
@@ -187,13 +187,12 @@ class Summary:
 
     @property
     def settings(self) -> list[tuple[str, str, str]]:
-        """Every setting with its value, and the preset's where it differs."""
+        """Every setting with its value, and the preset's where the run was told another."""
         preset = CONFIGS[self.result["method"]].preset(self.result["preset"])
-        lines = []
-        for item in fields(preset):
-            value, usual = self.config[item.name], getattr(preset, item.name)
-            lines.append((item.name, word(value), "" if value == usual else word(usual)))
-        return lines
+        return [
+            (name, word(value), word(getattr(preset, name)) if name in self.result["changes"] else "")
+            for name, value in self.config.items()
+        ]
 
 
 def word(value: object) -> str:
