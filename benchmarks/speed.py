@@ -30,6 +30,7 @@ from acclimate.config import Config, CycleGANConfig
 from acclimate.distributed import joined
 from acclimate.domains import DataOptions, Images, LabelledImages, open_domain
 from acclimate.methods import AdaptationData, CycleGAN, Task
+from acclimate.progress import say
 from acclimate.results import environment
 from acclimate.training import Engine
 from acclimate.translation import Translator
@@ -105,7 +106,8 @@ def step_flops(x: LabelledImages, y: Images, config: CycleGANConfig) -> float:
     return float(counter.get_total_flops())
 
 
-def measure_steps(x: LabelledImages, y: Images, engine: Engine, rounds: int, ceiling: float) -> dict[str, Any]:
+def measure_steps(x: LabelledImages, y: Images, engine: Engine, rounds: int, limit: dict[str, float]) -> dict[str, Any]:
+    ceiling = max(limit["matmul_gflops"], limit["convolution_gflops"])
     found = {}
     for width in (32, 16):
         config = CycleGANConfig(width=width)
@@ -143,7 +145,7 @@ def measure_epoch(x: LabelledImages, y: Images, engine: Engine) -> dict[str, flo
     return {f"{name} s": seconds for name, seconds in times.items()} | {"ratio": times["textbook"] / times["ours"]}
 
 
-def measure_pipeline(root: str | None, textbook_step_ms: float) -> dict[str, Any]:
+def measure_pipeline(root: str | None, steps: dict[str, Any]) -> dict[str, Any]:
     """Run the whole ``fast`` pipeline; beside it, the minutes of the notebook's 6,400 steps in the textbook loop."""
     pair = ["mnist", "mnist-m"] if root else ["digits", "digits-m"]
     with tempfile.TemporaryDirectory() as folder:
@@ -154,7 +156,7 @@ def measure_pipeline(root: str | None, textbook_step_ms: float) -> dict[str, Any
         minutes = (time.perf_counter() - begin) / 60
         result = json.loads((out / "result.json").read_text())
     kept = {key: result[key] for key in ("accuracy", "seconds", "peak_memory_mb")}
-    textbook = textbook_step_ms * 6400 / 60_000
+    textbook = steps["width 32, batch 32"]["textbook ms"] * 6400 / 60_000
     return {"minutes": minutes, "minutes of the textbook's translator": textbook, "ratio": textbook / minutes, **kept}
 
 
@@ -207,6 +209,27 @@ def one_of_several(device: str, rounds: int) -> None:
         seconds = in_turns({"step": step}, rounds, engine.device)["step"]
         if engine.processes.first:
             print(1000 * seconds)
+
+
+def measure_two_runs(device: str, rounds: int) -> dict[str, float]:
+    """Milliseconds until both of two runs made a step: after each other on all threads, or at once on half of them."""
+    words, threads = [sys.executable, __file__, "--one-of-two", "--device", device], os.cpu_count() or 1
+    words += ["--rounds", str(rounds)]
+
+    def at_once(count: int, threads: int) -> float:
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+        runs = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(count)]
+        return max(float(run.communicate()[0].split()[-1]) for run in runs)
+
+    return {"after each other": 2 * at_once(1, threads), "at once": at_once(2, max(1, threads // 2))}
+
+
+def one_of_two(device: str, rounds: int) -> None:
+    """Time steps of ``fast`` on the embedded digits; print the median milliseconds."""
+    engine = Engine.choose(device)
+    x, y, _ = images(None, 32)
+    step, _ = our_step(x, y, engine, CycleGANConfig.preset("fast"))
+    print(1000 * in_turns({"step": step}, 5 * rounds, engine.device)["step"])
 
 
 def measure_growth(root: str | None, engine: Engine, rounds: int) -> dict[str, Any]:
@@ -298,37 +321,40 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--pipeline", action="store_true", help="run the whole fast pipeline too")
     parser.add_argument("--one-of-several", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--one-of-two", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one_of_several:
         one_of_several(arguments.device, arguments.rounds)
         return
+    if arguments.one_of_two:
+        one_of_two(arguments.device, arguments.rounds)
+        return
     engine = Engine.choose(arguments.device)
-    x, y, pair = images(arguments.data_root, 32)
+    root, rounds = arguments.data_root, arguments.rounds
+    x, y, pair = images(root, 32)
     x, y = x.first(4096), y.first(4096)
-    limit = ceilings(engine, arguments.rounds)
-    best = max(limit["matmul_gflops"], limit["convolution_gflops"])
-    result = {
-        "benchmark": "speed",
-        "images": pair,
-        "rounds": arguments.rounds,
-        "ceilings": limit,
-        "cyclegan step": measure_steps(x, y, engine, arguments.rounds, best),
-        "epoch of 4,096 images, width 32, batch 32": measure_epoch(x, y, engine),
-        "keras 3 step, width 32, batch 32": measure_keras(x, y, engine, arguments.rounds),
-        "presets": measure_presets(arguments.data_root, arguments.device),
-        "processes, ms a step": measure_processes(arguments.device),
-        "growth, ms a step": measure_growth(arguments.data_root, engine, max(3, arguments.rounds // 3)),
-        "translation": measure_translation(x, y, engine, arguments.rounds),
-        "classifier step": measure_classifier(x, engine, arguments.rounds),
-        "command line, s": measure_start(arguments.data_root),
-        **environment(engine),
+    result: dict[str, Any] = {"benchmark": "speed", "images": pair, "rounds": rounds}
+    parts: dict[str, Callable[[], Any]] = {
+        "ceilings": lambda: ceilings(engine, rounds),
+        "cyclegan step": lambda: measure_steps(x, y, engine, rounds, result["ceilings"]),
+        "epoch of 4,096 images, width 32, batch 32": lambda: measure_epoch(x, y, engine),
+        "keras 3 step, width 32, batch 32": lambda: measure_keras(x, y, engine, rounds),
+        "presets": lambda: measure_presets(root, arguments.device),
+        "data parallel, ms a step of both": lambda: measure_processes(arguments.device),
+        "two runs, ms a step of fast": lambda: measure_two_runs(arguments.device, rounds),
+        "growth, ms a step": lambda: measure_growth(root, engine, max(3, rounds // 3)),
+        "translation": lambda: measure_translation(x, y, engine, rounds),
+        "classifier step": lambda: measure_classifier(x, engine, rounds),
+        "command line, s": lambda: measure_start(root),
     }
     if arguments.pipeline:
-        step = result["cyclegan step"]["width 32, batch 32"]["textbook ms"]
-        result["fast pipeline"] = measure_pipeline(arguments.data_root, step)
-    text = json.dumps(rounded(result), indent=1)
-    if arguments.out:
-        arguments.out.write_text(text + "\n")
+        parts["fast pipeline"] = lambda: measure_pipeline(root, result["cyclegan step"])
+    for name, measure in parts.items():
+        say(name)
+        result[name] = measure()
+        text = json.dumps(rounded(result | environment(engine)), indent=1)
+        if arguments.out:  # after each part: one that fails takes nothing with it
+            arguments.out.write_text(text + "\n")
     print(text)
 
 

@@ -109,6 +109,30 @@ def test_the_learning_rate_falls_in_stairs() -> None:
     assert rates == [[rate, rate] for rate in (1.0, 1.0, 0.5, 0.5, 0.25, 0.25)]
 
 
+def test_the_warm_up_copies_and_classifies() -> None:
+    method = build(steps=2, batch_size=4, warmup_steps=3)
+    warm_up, adversarial = method.phases(random_data())
+    assert (warm_up.name, warm_up.steps, warm_up.snapshot_every) == ("warm-up", 3, 0)
+    assert (adversarial.name, adversarial.steps) == ("pixelda", 2)
+    seen = watch_updates(method)
+    torch.manual_seed(5)
+    noise = torch.rand(6, method.config.noise_size) * 2 - 1
+    with torch.no_grad():
+        fake = method.G(X, noise)
+        expected = {
+            "G_copy": (fake - X).abs().mean(),
+            "T_source": F.cross_entropy(method.classify_source(X), LABELS),
+            "T_fake": F.cross_entropy(method.T(fake), LABELS),
+        }
+    torch.manual_seed(5)
+    logged = method.warm_up(X, LABELS)
+    assert logged.keys() == expected.keys()
+    for name, value in expected.items():
+        assert logged[name].item() == pytest.approx(value.item(), rel=1e-4), name
+    classifier = parameters_of(method, "T", "T_source")
+    assert seen == [("generator", parameters_of(method, "G")), ("discriminator", classifier)]
+
+
 def test_translating_draws_noise_and_classifying_does_not() -> None:
     method = build().eval()
     torch.manual_seed(3)

@@ -45,7 +45,10 @@ class PixelDAConfig(MethodConfig):
         Weight of the task's loss in the generator's objective (beta).
     private_layer
         A first convolution of the classifier for source images alone. Without it, the source holds the classifier more
-        tightly to what a redrawn digit must look like: a short training then does not swap classes.
+        tightly to what a redrawn digit must look like.
+    warmup_steps
+        Steps before all others in which the generator learns to copy its input, and the classifier the classes. From a
+        random generator, a short training swaps classes: the classifier learns to read whatever it draws.
     """
 
     steps: int = 500_000
@@ -66,6 +69,7 @@ class PixelDAConfig(MethodConfig):
     adversarial_weight: float = 0.01132
     task_weight: float = 0.0101
     private_layer: bool = True
+    warmup_steps: int = 0
     snapshots: int = 50
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -78,6 +82,7 @@ class PixelDAConfig(MethodConfig):
             "discriminator_width": 32,
             "task_weight": 0.05,
             "private_layer": False,
+            "warmup_steps": 300,
             "snapshots": 10,
         },
     }
@@ -86,7 +91,7 @@ class PixelDAConfig(MethodConfig):
         super().__post_init__()
         for name in ("width", "blocks", "noise_size", "discriminator_width", "lr_decay_steps"):
             self._check(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("weight_decay", "discriminator_noise", "adversarial_weight", "task_weight"):
+        for name in ("weight_decay", "discriminator_noise", "adversarial_weight", "task_weight", "warmup_steps"):
             self._check(name, getattr(self, name) >= 0, "0 or more")
         for name in ("gradient_clip", "discriminator_weight"):
             self._check(name, getattr(self, name) > 0, "above 0")

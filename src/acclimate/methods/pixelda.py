@@ -30,7 +30,7 @@ class PixelDA(Method):
 
     Departures: T is the run's classifier network, where the paper uses ``dann``, and starts from Glorot weights. The
     gradients of an update are clipped together, where the reference code clips each variable's. The paper's content
-    similarity loss is not for digits and left out.
+    similarity loss is not for digits and left out. The preset fast has a warm-up, which the paper has not.
     """
 
     translates = classifies = True
@@ -68,7 +68,26 @@ class PixelDA(Method):
             self._set_lr(config.lr * config.lr_decay_rate ** (number // config.lr_decay_steps))
             return self.step(*batches[number])
 
-        return [self._phase("pixelda", batches, step, snapshots=config.snapshots)]
+        phases = [self._phase("pixelda", batches, step, snapshots=config.snapshots)]
+        if config.warmup_steps:
+
+            def copy_step(number: int) -> Mapping[str, Tensor]:
+                x, labels, _ = batches[number]
+                return self.warm_up(x, labels)
+
+            phases.insert(0, self._phase("warm-up", batches, copy_step, steps=config.warmup_steps))
+        return phases
+
+    def warm_up(self, x: Tensor, labels: Tensor) -> Mapping[str, Tensor]:
+        """Update the generator towards a copy of its input, then the classifier on both; return the losses."""
+        self.train()
+        with self.engine.autocast():
+            fake = self.G(x, self._noise(x)).float()
+        losses = {"G_copy": F.l1_loss(fake, x)}
+        self._update("generator", losses["G_copy"])
+        losses |= self._task_losses(x, fake.detach(), labels)
+        self._update("discriminator", losses["T_source"] + losses["T_fake"])
+        return losses
 
     def step(self, x: Tensor, labels: Tensor, y: Tensor) -> Mapping[str, Tensor]:
         """Update discriminator and classifier, then the generator; return the losses."""
@@ -77,12 +96,7 @@ class PixelDA(Method):
         with self.engine.autocast():
             fake = self.G(x, self._noise(x)).float()
             on_real, on_fake = self.D(y), self.D(fake.detach())
-            task_source, task_fake = self.classify_source(x).float(), self.T(fake.detach()).float()
-        losses = {
-            "D": bce(on_real, 1) + bce(on_fake, 0),
-            "T_source": F.cross_entropy(task_source, labels),
-            "T_fake": F.cross_entropy(task_fake, labels),
-        }
+        losses = {"D": bce(on_real, 1) + bce(on_fake, 0)} | self._task_losses(x, fake.detach(), labels)
         total = config.discriminator_weight * losses["D"] + losses["T_source"] + losses["T_fake"]
         self._update("discriminator", total, config.gradient_clip)
 
@@ -92,6 +106,11 @@ class PixelDA(Method):
             total = config.adversarial_weight * losses["G_adversarial"] + config.task_weight * losses["G_task"]
         self._update("generator", total, config.gradient_clip)
         return losses | {"D_accuracy": discriminator_accuracy(on_real.sigmoid(), on_fake.sigmoid())}
+
+    def _task_losses(self, x: Tensor, fake: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        with self.engine.autocast():
+            on_source, on_fake = self.classify_source(x).float(), self.T(fake).float()
+        return {"T_source": F.cross_entropy(on_source, labels), "T_fake": F.cross_entropy(on_fake, labels)}
 
     def classify_source(self, images: Tensor) -> Tensor:
         """Classify source images as they are; return logits ``[N, classes]``."""

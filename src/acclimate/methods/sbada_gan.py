@@ -52,10 +52,10 @@ class SBADAGAN(Method):
         init_glorot(self.C_s)
         init_glorot(self.C_t)
         engine.place(self)
-        settings = {"lr": config.lr, "beta1": config.beta1, "weight_decay": config.weight_decay}
+        settings = {"beta1": config.beta1, "weight_decay": config.weight_decay}
         self.optimizers = {
-            "generators": adam(self.G_st, self.G_ts, self.C_s, self.C_t, **settings),
-            "discriminators": adam(self.D_s, self.D_t, **settings),
+            "generators": adam(self.G_st, self.G_ts, self.C_s, self.C_t, lr=config.lr, **settings),
+            "discriminators": adam(self.D_s, self.D_t, lr=config.discriminator_lr, **settings),
         }
         self.pools = {name: ImagePool(config.pool, engine.processes) for name in ("fake_s", "fake_t")}
 
