@@ -36,9 +36,8 @@ def at(*contents: dict[str, Any]) -> list[Result]:
 
 
 def test_one_run_shows_its_classifier_seeds() -> None:
-    cells = (
-        "| a → b | cyclegan fast | 50.0 ± 1.0 | **80.0 ± 1.0** | – | – | – | 3 classifier seeds | 1 | CPU, 2 threads |"
-    )
+    cells = "| a → b | cyclegan fast | 50.0 ± 1.0 | **80.0 ± 1.0** | – | – | – | 3 classifier seeds |"
+    cells += " 1 on CPU, 2 threads |"
     assert f"{cells} [0](runs/0.json) |" in list_table(at(result(0, 0.8)))
 
 
@@ -46,6 +45,12 @@ def test_several_runs_show_pipeline_seeds() -> None:
     table = list_table(at(result(0, 0.7), result(1, 0.9)))
     assert "**80.0 ± 10.0** | – | – | – | 2 pipeline seeds" in table
     assert "[0](runs/0.json) [1](runs/1.json)" in table
+
+
+def test_minutes_are_told_apart_by_machine() -> None:
+    slow = {"seconds": {"total": 240.0}, "threads": 1}
+    table = list_table(at(result(0, 0.7), result(1, 0.7, **slow), result(2, 0.7, seconds={"total": 180.0})))
+    assert "| 4 on CPU, 1 thread; 2 on CPU, 2 threads |" in table
 
 
 def test_a_single_training_has_no_spread() -> None:

@@ -109,15 +109,13 @@ class Row:
         return Spread.of([run.content["baselines"][name.replace("-", "_")] for run in self.runs])
 
     @property
-    def minutes(self) -> float:
-        """Mean minutes of training."""
-        return fmean(run.content["seconds"]["total"] for run in self.runs) / 60
-
-    @property
-    def machine(self) -> str:
-        """Devices and threads."""
-        runs = (run.content for run in self.runs)
-        return ", ".join(sorted({f"{run['device'].split(',')[0]}, {_count(run['threads'], 'thread')}" for run in runs}))
+    def costs(self) -> str:
+        """Mean minutes of training on each kind of machine."""
+        machines: dict[str, list[float]] = {}
+        for run in (run.content for run in self.runs):
+            machine = f"{run['device'].split(',')[0]}, {_count(run['threads'], 'thread')}"
+            machines.setdefault(machine, []).append(run["seconds"]["total"] / 60)
+        return "; ".join(f"{fmean(minutes):.0f} on {machine}" for machine, minutes in sorted(machines.items()))
 
 
 def read_results(paths: Iterable[Path]) -> list[Result]:
@@ -195,7 +193,7 @@ def list_table(results: Sequence[Result], style: Format = "markdown") -> str:
     One run shows its classifier seeds' spread; several runs show the spread of their means over pipeline seeds.
     """
     header = ["source → target", "method", "source only", "adapted", "target only", "published", "distance", "± over"]
-    header += ["minutes", "on", "files"]
+    header += ["minutes", "files"]
     body = []
     for row in group(results):
         own = row.accuracy
@@ -210,8 +208,7 @@ def list_table(results: Sequence[Result], style: Format = "markdown") -> str:
             known,
             known.distance(own) if known and own else None,
             over,
-            f"{row.minutes:.0f}",
-            row.machine,
+            row.costs,
         ]
         body.append([*("–" if cell is None else str(cell) for cell in cells), _links(row.runs, style)])
     return _write(header, body, style)

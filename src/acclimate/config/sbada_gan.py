@@ -27,8 +27,8 @@ class SBADAGANConfig(MethodConfig):
         Length of the generators' noise vectors.
     discriminator_width
         Channels of the discriminators' first layer.
-    discriminator_lr
-        Adam's learning rate for the discriminators.
+    discriminator_ceiling
+        Accuracy on a batch above which a discriminator rests for the step; 1 never rests.
     pool
         Generated images that the discriminators are shown again later, a domain; 0 for none.
     adversarial_weight
@@ -56,7 +56,7 @@ class SBADAGANConfig(MethodConfig):
     blocks: int = 4
     noise_size: int = 5
     discriminator_width: int = 64
-    discriminator_lr: float = 1e-4
+    discriminator_ceiling: float = 1.0
     pool: int = 1600
     adversarial_weight: float = 1.0
     target_weight: float = 10.0
@@ -75,7 +75,8 @@ class SBADAGANConfig(MethodConfig):
             "width": 24,
             "blocks": 3,
             "discriminator_width": 32,
-            "discriminator_lr": 1e-4,
+            "discriminator_ceiling": 0.9,
+            "target_weight": 2.0,
             "self_label_start": 0.5,
             "snapshots": 10,
         },
@@ -90,5 +91,5 @@ class SBADAGANConfig(MethodConfig):
             self._check(name, getattr(self, name) >= 0, "0 or more")
         for name in ("self_label_start", "combination"):
             self._check(name, 0 <= getattr(self, name) <= 1, "in [0, 1]")
-        self._check("discriminator_lr", self.discriminator_lr > 0, "above 0")
+        self._check("discriminator_ceiling", 0.5 < self.discriminator_ceiling <= 1, "above 0.5 and at most 1")
         self._check("beta1", 0 <= self.beta1 < 1, "in [0, 1)")

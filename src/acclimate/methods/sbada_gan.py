@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from acclimate.config import SBADAGANConfig
-from acclimate.losses import lsgan_discriminator, lsgan_generator
+from acclimate.losses import discriminator_accuracy, lsgan_discriminator, lsgan_generator
 from acclimate.methods.base import AdaptationData, DomainBatches, Method, Task, adam, register
 from acclimate.methods.cyclegan import ImagePool
 from acclimate.networks import PooledDiscriminator, ResidualGenerator, init_glorot, init_normal
@@ -52,10 +52,10 @@ class SBADAGAN(Method):
         init_glorot(self.C_s)
         init_glorot(self.C_t)
         engine.place(self)
-        settings = {"beta1": config.beta1, "weight_decay": config.weight_decay}
+        settings = {"lr": config.lr, "beta1": config.beta1, "weight_decay": config.weight_decay}
         self.optimizers = {
-            "generators": adam(self.G_st, self.G_ts, self.C_s, self.C_t, lr=config.lr, **settings),
-            "discriminators": adam(self.D_s, self.D_t, lr=config.discriminator_lr, **settings),
+            "generators": adam(self.G_st, self.G_ts, self.C_s, self.C_t, **settings),
+            "discriminators": adam(self.D_s, self.D_t, **settings),
         }
         self.pools = {name: ImagePool(config.pool, engine.processes) for name in ("fake_s", "fake_t")}
 
@@ -94,10 +94,13 @@ class SBADAGAN(Method):
 
         shown_s, shown_t = self.pools["fake_s"](fake_s.detach()), self.pools["fake_t"](fake_t.detach())
         with self.engine.autocast():
-            losses["D_s"] = lsgan_discriminator(self.D_s(x_s), self.D_s(shown_s))
-            losses["D_t"] = lsgan_discriminator(self.D_t(x_t), self.D_t(shown_t))
-        self._update("discriminators", losses["D_s"] + losses["D_t"])
-        return losses
+            on_s = self.D_s(x_s), self.D_s(shown_s)
+            on_t = self.D_t(x_t), self.D_t(shown_t)
+            losses |= {"D_s": lsgan_discriminator(*on_s), "D_t": lsgan_discriminator(*on_t)}
+        accuracies = {"D_s_accuracy": discriminator_accuracy(*on_s), "D_t_accuracy": discriminator_accuracy(*on_t)}
+        awake = self.engine.processes.average(torch.stack([*accuracies.values()])) <= config.discriminator_ceiling
+        self._update("discriminators", losses["D_s"] * awake[0] + losses["D_t"] * awake[1])
+        return losses | accuracies
 
     def _noise(self, images: Tensor) -> Tensor:
         return torch.randn(len(images), self.config.noise_size, device=images.device)
