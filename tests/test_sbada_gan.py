@@ -91,6 +91,40 @@ def test_whom_each_loss_reaches(weight: str, reached: set[str]) -> None:
     assert moved == reached
 
 
+def test_a_discriminator_above_the_ceiling_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    accuracies = iter([torch.tensor(0.8), torch.tensor(0.7)])
+    monkeypatch.setattr("acclimate.methods.sbada_gan.discriminator_accuracy", lambda *scores: next(accuracies))
+    method = build(discriminator_ceiling=0.75)
+    seen = watch_updates(method)
+    logged = do_step(method)
+    assert (logged["D_s_accuracy"].item(), logged["D_t_accuracy"].item()) == pytest.approx((0.8, 0.7))
+    assert seen[1] == ("discriminators", parameters_of(method, "D_t"))
+
+
+def test_the_warm_up_copies_and_classifies() -> None:
+    method = build(steps=2, batch_size=4, warmup_steps=3)
+    warm_up, adversarial = method.phases(random_data())
+    assert [(phase.name, phase.steps) for phase in (warm_up, adversarial)] == [("warm-up", 3), ("sbada-gan", 2)]
+    assert warm_up.snapshot_every == 0
+    torch.manual_seed(5)
+    noise = [torch.randn(6, method.config.noise_size) for _ in range(2)]
+    with torch.no_grad():
+        fake_t, fake_s = method.G_st(X_S, noise[0]), method.G_ts(X_T, noise[1])
+        expected = {
+            "G_st_copy": (fake_t - X_S).abs().mean(),
+            "G_ts_copy": (fake_s - X_T).abs().mean(),
+            "C_t": F.cross_entropy(method.C_t(fake_t), LABELS),
+            "C_s": F.cross_entropy(method.C_s(X_S), LABELS),
+        }
+    seen = watch_updates(method)
+    torch.manual_seed(5)
+    logged = method.warm_up(X_S, LABELS, X_T)
+    assert {name: value.item() for name, value in logged.items()} == pytest.approx(
+        {name: value.item() for name, value in expected.items()}, rel=1e-4
+    )
+    assert seen == [("generators", parameters_of(method, "G_st", "G_ts", "C_s", "C_t"))]
+
+
 def test_self_labels_count_from_their_start() -> None:
     method = build(steps=8, batch_size=4, self_label_start=0.75, self_label_weight=2.0)
     weights = []

@@ -43,6 +43,8 @@ class SBADAGANConfig(MethodConfig):
         Share of the training after which the self-labels count.
     consistency_weight
         Weight of the class consistency (nu).
+    warmup_steps
+        Steps before all others in which the generators learn to copy their input, and the classifiers the classes.
     combination
         Share of the source classifier in the prediction; the rest is the target classifier's.
     """
@@ -64,6 +66,7 @@ class SBADAGANConfig(MethodConfig):
     self_label_weight: float = 1.0
     self_label_start: float = 0.75
     consistency_weight: float = 1.0
+    warmup_steps: int = 0
     combination: float = 0.5
     snapshots: int = 50
 
@@ -72,11 +75,11 @@ class SBADAGANConfig(MethodConfig):
         "fast": {
             "steps": 4000,
             "lr": 1e-3,
-            "width": 24,
-            "blocks": 3,
+            "width": 32,
+            "blocks": 4,
             "discriminator_width": 32,
             "discriminator_ceiling": 0.9,
-            "target_weight": 2.0,
+            "warmup_steps": 300,
             "self_label_start": 0.5,
             "snapshots": 10,
         },
@@ -87,7 +90,7 @@ class SBADAGANConfig(MethodConfig):
         for name in ("width", "blocks", "noise_size", "discriminator_width"):
             self._check(name, getattr(self, name) >= 1, "at least 1")
         weights = [f"{name}_weight" for name in ("adversarial", "target", "source", "self_label", "consistency")]
-        for name in ("pool", "weight_decay", *weights):
+        for name in ("pool", "weight_decay", "warmup_steps", *weights):
             self._check(name, getattr(self, name) >= 0, "0 or more")
         for name in ("self_label_start", "combination"):
             self._check(name, 0 <= getattr(self, name) <= 1, "in [0, 1]")

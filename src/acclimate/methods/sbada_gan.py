@@ -33,7 +33,7 @@ class SBADAGAN(Method):
     Departures: w is fixed at a half, where the paper searches it on target labels, and only target training images are
     used, where the original code adds the test images: so the paper's figures are no fair comparison. The generator is
     PixelDA's with fewer blocks, the discriminators have no class head, and are not trained beforehand. Both classifiers
-    are the run's network, where the paper uses ``dann``.
+    are the run's network, where the paper uses ``dann``. The preset fast has a warm-up and lets discriminators rest.
     """
 
     translates = translates_back = classifies = True
@@ -67,7 +67,27 @@ class SBADAGAN(Method):
         def step(number: int) -> Mapping[str, Tensor]:
             return self.step(*batches[number], config.self_label_weight if number >= start else 0.0)
 
-        return [self._phase("sbada-gan", batches, step, snapshots=config.snapshots, state=self.pools)]
+        def copy_step(number: int) -> Mapping[str, Tensor]:
+            return self.warm_up(*batches[number])
+
+        adversarial = self._phase("sbada-gan", batches, step, snapshots=config.snapshots, state=self.pools)
+        if not config.warmup_steps:
+            return [adversarial]
+        return [self._phase("warm-up", batches, copy_step, steps=config.warmup_steps), adversarial]
+
+    def warm_up(self, x_s: Tensor, labels: Tensor, x_t: Tensor) -> Mapping[str, Tensor]:
+        """Update the generators towards copies of their input, and the classifiers on source images; return losses."""
+        self.train()
+        with self.engine.autocast():
+            fake_t, fake_s = self.G_st(x_s, self._noise(x_s)).float(), self.G_ts(x_t, self._noise(x_t)).float()
+            losses = {
+                "G_st_copy": F.l1_loss(fake_t, x_s),
+                "G_ts_copy": F.l1_loss(fake_s, x_t),
+                "C_t": F.cross_entropy(self.C_t(fake_t.detach()).float(), labels),
+                "C_s": F.cross_entropy(self.C_s(x_s).float(), labels),
+            }
+        self._update("generators", sum(losses.values(), torch.zeros((), device=x_s.device)))
+        return losses
 
     def step(self, x_s: Tensor, labels: Tensor, x_t: Tensor, self_label_weight: float) -> Mapping[str, Tensor]:
         """Update generators and classifiers, then discriminators; return the losses."""
