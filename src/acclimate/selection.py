@@ -6,6 +6,7 @@ on what the snapshot makes of the source. Target labels are read by :func:`study
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -147,8 +148,8 @@ def study(adaptation: Adaptation, *, every: bool = False, retrain: bool = False)
     With ``every``, measure the snapshots of the first half too, for the curve. With ``retrain``, train the run's own
     classifier, as long as its settings say, on what the last and the best snapshot make of the source.
 
-    It reads target labels, so it must steer nothing: what a run chose stays chosen. Interrupted, it goes on where it
-    stopped. Written to ``snapshot_study.json``.
+    It reads target labels, so it must steer nothing: what a run chose stays chosen. What it has scored and measured, it
+    does not again. Written to ``snapshot_study.json``.
 
     Returns
     -------
@@ -172,11 +173,15 @@ def study(adaptation: Adaptation, *, every: bool = False, retrain: bool = False)
     steps = list(run.snapshots()) if every else able
     score_snapshots(adaptation, steps)
     test = adaptation.target.labelled("test")
-    accuracy = {}
-    with progress("measuring snapshots", len(steps), unit="snapshots") as bar:
+    written = run.path / "snapshot_study.json"
+    known = json.loads(written.read_text())["accuracy"] if written.exists() else {}
+    accuracy = {step: known[str(step)] for step in steps if str(step) in known}
+    with progress("measuring snapshots", len(steps), done=len(accuracy), unit="snapshots") as bar:
         for step in steps:
-            accuracy[step] = round(_snapshot_classifier(adaptation, step).accuracies(test)[0], 6)
-            bar.advance()
+            if step not in accuracy:
+                accuracy[step] = round(_snapshot_classifier(adaptation, step).accuracies(test)[0], 6)
+                bar.advance()
+    accuracy = dict(sorted(accuracy.items()))
     best = max(accuracy, key=lambda step: accuracy[step])
     result = {
         "source": run.config["source"],
@@ -203,7 +208,7 @@ def study(adaptation: Adaptation, *, every: bool = False, retrain: bool = False)
             name: {"step": step, "accuracy": round(_retrained(adaptation, step).accuracies(test)[0], 6)}
             for name, step in (("last", max(steps)), ("best", best))
         }
-    write_json(run.path / "snapshot_study.json", result)
+    write_json(written, result)
     return result
 
 
