@@ -16,8 +16,9 @@ lint: .venv/dev  ## Check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-readme: .venv/runtime  ## Write the README's table anew from docs/results
-	$(BIN)/acclimate table docs/results --into README.md
+readme: .venv/runtime  ## Write the tables of README.md and docs/results/README.md anew from the result files
+	$(BIN)/acclimate table docs/results/mnist-*-fast-*.json --layout matrix --into README.md
+	$(BIN)/acclimate table docs/results --into docs/results/README.md
 
 .venv/pip:
 	$(PYTHON) -c 'import sys; sys.exit("acclimate needs Python 3.11 or later, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
