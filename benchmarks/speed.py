@@ -190,7 +190,7 @@ def measure_processes(device: str) -> dict[str, float]:
     for count in (1, 2):
         words = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", __file__]
         done = subprocess.run(
-            [*words, "--one-of-several", "--device", device],
+            [*words, "--one-of-several", "paper", "--device", device],
             capture_output=True,
             check=True,
             text=True,
@@ -200,12 +200,12 @@ def measure_processes(device: str) -> dict[str, float]:
     return found
 
 
-def one_of_several(device: str, rounds: int) -> None:
-    """Time steps as one of several processes; the first prints the median milliseconds."""
+def one_of_several(preset: str, device: str, rounds: int) -> None:
+    """Time steps of a preset on the embedded digits, alone or as one of the processes of a run; print the median ms."""
     with joined(device):
         engine = Engine.choose(device)
         x, y, _ = images(None, 32)
-        step, _ = our_step(x, y, engine, CycleGANConfig())
+        step, _ = our_step(x, y, engine, CycleGANConfig.preset(preset))
         seconds = in_turns({"step": step}, rounds, engine.device)["step"]
         if engine.processes.first:
             print(1000 * seconds)
@@ -213,8 +213,8 @@ def one_of_several(device: str, rounds: int) -> None:
 
 def measure_two_runs(device: str, rounds: int) -> dict[str, float]:
     """Milliseconds until both of two runs made a step: after each other on all threads, or at once on half of them."""
-    words, threads = [sys.executable, __file__, "--one-of-two", "--device", device], os.cpu_count() or 1
-    words += ["--rounds", str(rounds)]
+    threads = os.cpu_count() or 1
+    words = [sys.executable, __file__, "--one-of-several", "fast", "--device", device, "--rounds", str(5 * rounds)]
 
     def at_once(count: int, threads: int) -> float:
         environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
@@ -222,14 +222,6 @@ def measure_two_runs(device: str, rounds: int) -> dict[str, float]:
         return max(float(run.communicate()[0].split()[-1]) for run in runs)
 
     return {"after each other": 2 * at_once(1, threads), "at once": at_once(2, max(1, threads // 2))}
-
-
-def one_of_two(device: str, rounds: int) -> None:
-    """Time steps of ``fast`` on the embedded digits; print the median milliseconds."""
-    engine = Engine.choose(device)
-    x, y, _ = images(None, 32)
-    step, _ = our_step(x, y, engine, CycleGANConfig.preset("fast"))
-    print(1000 * in_turns({"step": step}, 5 * rounds, engine.device)["step"])
 
 
 def measure_growth(root: str | None, engine: Engine, rounds: int) -> dict[str, Any]:
@@ -320,14 +312,10 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--pipeline", action="store_true", help="run the whole fast pipeline too")
-    parser.add_argument("--one-of-several", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--one-of-two", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--one-of-several", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one_of_several:
-        one_of_several(arguments.device, arguments.rounds)
-        return
-    if arguments.one_of_two:
-        one_of_two(arguments.device, arguments.rounds)
+        one_of_several(arguments.one_of_several, arguments.device, arguments.rounds)
         return
     engine = Engine.choose(arguments.device)
     root, rounds = arguments.data_root, arguments.rounds

@@ -175,13 +175,14 @@ def study(adaptation: Adaptation, *, every: bool = False, retrain: bool = False)
     test = adaptation.target.labelled("test")
     written = run.path / "snapshot_study.json"
     known = json.loads(written.read_text())["accuracy"] if written.exists() else {}
-    accuracy = {step: known[str(step)] for step in steps if str(step) in known}
-    with progress("measuring snapshots", len(steps), done=len(accuracy), unit="snapshots") as bar:
+    accuracy: dict[int, float] = {}
+    with progress("measuring snapshots", len(steps), unit="snapshots") as bar:
         for step in steps:
-            if step not in accuracy:
+            if (before := known.get(str(step))) is not None:
+                accuracy[step] = before
+            else:
                 accuracy[step] = round(_snapshot_classifier(adaptation, step).accuracies(test)[0], 6)
-                bar.advance()
-    accuracy = dict(sorted(accuracy.items()))
+            bar.advance()
     best = max(accuracy, key=lambda step: accuracy[step])
     result = {
         "source": run.config["source"],
