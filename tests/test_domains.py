@@ -5,6 +5,8 @@ import hashlib
 import os
 import re
 import shutil
+import subprocess
+import sys
 import weakref
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -151,6 +153,31 @@ def test_a_cleared_cache_is_made_again() -> None:
     shutil.rmtree(domain.prepare())
     assert torch.equal(domain.labelled("val").pixels, before.pixels)
     assert domain.manifest()["name"] == "digits"
+
+
+def test_processes_that_prepare_the_same_domain_at_once_share_a_cache() -> None:
+    options = DataOptions(image_size=11)
+    made = open_domain("digits", options).prepare()
+    shutil.rmtree(made)
+    code = "from acclimate.domains import *; print(open_domain('digits', DataOptions(image_size=11)).prepare())"
+    processes = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    assert [process.communicate()[0].strip() for process in processes] == [str(made)] * 4
+    assert [path for path in made.parent.iterdir() if path.name.startswith(made.name)] == [made]
+
+
+def test_a_cache_that_another_process_made_meanwhile_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    domain = open_domain("digits", DataOptions(image_size=13))
+    rename, marks = Path.rename, []
+
+    def late(partial: Path, folder: Path) -> Path:
+        shutil.copytree(partial, folder)
+        marks.append(folder / "first")
+        marks[0].touch()
+        return rename(partial, folder)
+
+    monkeypatch.setattr(Path, "rename", late)
+    assert domain.prepare() == marks[0].parent
+    assert marks[0].exists()
 
 
 def test_the_cache_is_used_and_depends_on_the_options(small_publishers: Path) -> None:

@@ -232,11 +232,13 @@ class Domain:
             sizes = {name: len(split.labels) for name, split in splits.items()}
             manifest = {"name": self.name, "splits": sizes, "md5": md5, **self.notes()}
             write_json(partial / "manifest.json", manifest)
-            if (folder / "manifest.json").exists():  # another process was faster
-                return
             with writing(folder):
-                shutil.rmtree(folder, ignore_errors=True)
-                partial.rename(folder)
+                try:
+                    partial.rename(folder)
+                except OSError:
+                    if not (folder / "manifest.json").exists():  # else another process was faster
+                        shutil.rmtree(folder, ignore_errors=True)
+                        partial.rename(folder)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
