@@ -53,9 +53,9 @@ def finish(process: subprocess.Popen[str]) -> str:
     return out + err
 
 
-def wait_for_checkpoint(process: subprocess.Popen[str], run: Path) -> None:
+def wait_for_checkpoint(process: subprocess.Popen[str], run: Path, phase: str = "*") -> None:
     deadline = time.monotonic() + 120
-    while not list(run.glob("checkpoints/*/*.safetensors")):
+    while not list(run.glob(f"checkpoints/{phase}/*.safetensors")):
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -154,16 +154,45 @@ def test_a_dead_process_ends_the_run_with_an_error_and_a_checkpoint_for_any_numb
     assert Adaptation(out).run.result["processes"] == 1
 
 
+SHORT_PHASE = """
+import os, signal, sys
+from pathlib import Path
+from acclimate.distributed import joined, processes
+from acclimate.errors import InterruptedRunError
+from acclimate.runs import Run
+from acclimate.training import Engine, train
+from test_training import Toy
+
+with joined("cpu"):
+    group, toy = processes(), Toy(steps=4)
+    toy.before_step = lambda n: os.kill(os.getpid(), signal.SIGINT) if n == 2 and not group.first else None
+    run = group.first_then_all(lambda: Run.create(Path(sys.argv[1]), {}) if group.first else Run(Path(sys.argv[1])))
+    try:
+        train(toy.phase, run, Engine(processes=group), 7)
+    except InterruptedRunError as error:
+        print(f"process {group.rank} {error}")
+"""
+
+
+def test_one_process_interrupted_in_a_short_phase_stops_all_at_its_end(tmp_path: Path) -> None:
+    script = tmp_path / "short.py"
+    script.write_text(SHORT_PHASE)
+    said = finish(torchrun(2, str(script), str(tmp_path / "run"), PYTHONPATH=str(Path(__file__).parent)))
+    for rank in (0, 1):
+        assert f"process {rank} stopped in toy after step 4; go on with" in said
+    assert Run(tmp_path / "run").load_checkpoint("toy")["step"] == 4  # type: ignore[index]
+
+
 @pytest.mark.parametrize("method", ["sbada-gan", "dann"])
 def test_methods_with_pools_and_batch_norm_resume_as_an_unbroken_run(method: str, tmp_path: Path) -> None:
     settings = tiny(method, batch_size=8, steps=120, checkpoint_every=10, repeats=1, target_only=False)
-    settings |= {"pool": 8, "warmup_steps": 0} if method == "sbada-gan" else {"classifier": "dann-bn", "image_size": 16}
+    settings |= {"pool": 8, "warmup_steps": 4} if method == "sbada-gan" else {"classifier": "dann-bn", "image_size": 16}
     command = ["-m", "acclimate", "run", "digits", "digits-m", "--method", method, *flags(settings)]
     finish(torchrun(2, *command, "--out", str(tmp_path / "whole")))
 
     broken = tmp_path / "broken"
     process = torchrun(2, *command, "--out", str(broken))
-    wait_for_checkpoint(process, broken)
+    wait_for_checkpoint(process, broken, {"sbada-gan": "sbada-gan", "dann": "adversarial"}[method])
     process.send_signal(signal.SIGINT)
     assert "go on with: acclimate run --resume" in process.communicate(timeout=120)[1]
     assert not (broken / "result.json").exists()

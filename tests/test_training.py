@@ -124,6 +124,18 @@ def test_interrupted_and_resumed_is_bit_for_bit_unbroken(tmp_path: Path, stop_at
     assert len(steps) == len(set(steps))
 
 
+def test_an_interrupt_while_the_last_state_is_written_is_heard(tmp_path: Path) -> None:
+    class Interrupted(Toy):
+        def state_dict(self) -> dict[str, Any]:
+            os.kill(os.getpid(), signal.SIGINT)
+            return {}
+
+    toy = Interrupted()
+    toy.phase.state = {"network": toy.network, "other": toy}
+    with pytest.raises(InterruptedRunError, match="after step 40"):
+        train(toy.phase, new_run(tmp_path / "run"), ENGINE, 7)
+
+
 def test_moments_of_a_channels_last_network_are_resumed_in_their_order(tmp_path: Path) -> None:
     def phase(steps: int) -> tuple[Phase, nn.Module]:
         torch.manual_seed(0)

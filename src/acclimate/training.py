@@ -334,9 +334,11 @@ def train(
             if saves or stop:
                 save()
             if interrupted:
-                raise InterruptedRunError(
-                    f"stopped in {phase.name} after step {done:,}; go on with: acclimate run --resume {run.path}"
-                )
+                break
+        if group.any(stopped.is_set()):  # perhaps while the last state was written, or since processes last agreed
+            raise InterruptedRunError(
+                f"stopped in {phase.name} after step {done:,}; go on with: acclimate run --resume {run.path}"
+            )
     return time.monotonic() - start
 
 
