@@ -27,12 +27,13 @@ def build(**settings: object) -> PixelDA:
     return PixelDA(PixelDAConfig(**(small | settings)), TASK, Engine())  # type: ignore[arg-type]
 
 
-def do_step(method: PixelDA) -> Mapping[str, Tensor]:
+def do_step(method: PixelDA, held: bool = False) -> Mapping[str, Tensor]:
     torch.manual_seed(5)  # the generator's noise
-    return method.step(X, LABELS, Y)
+    return method.step(X, LABELS, Y, held)
 
 
-def test_the_losses_are_the_papers_with_their_weights() -> None:
+@pytest.mark.parametrize("held", [False, True])
+def test_the_losses_are_the_papers_with_their_weights(held: bool) -> None:
     method = build(**QUIET, discriminator_weight=0.5, adversarial_weight=0.25, task_weight=2.0)
     method._set_lr(0.0, "discriminator")  # the generator's update sees the discriminator and classifier of before
     seen = {}
@@ -49,11 +50,11 @@ def test_the_losses_are_the_papers_with_their_weights() -> None:
             "T_fake": F.cross_entropy(method.T(fake), LABELS),
             "G_adversarial": -on_fake.sigmoid().log().mean(),
         }
-    logged = do_step(method)
+    logged = do_step(method, held)
     for name, value in expected.items():
         assert logged[name].item() == pytest.approx(value.item(), rel=1e-4), name
     assert logged["G_task"].item() == pytest.approx(expected["T_fake"].item(), rel=1e-4)
-    total = 0.5 * expected["D"] + expected["T_source"] + expected["T_fake"]
+    total = 0.5 * expected["D"] + expected["T_source"] + (0.0 if held else expected["T_fake"])
     assert seen["discriminator"] == pytest.approx(total.item(), rel=1e-4)
     total = 0.25 * expected["G_adversarial"] + 2.0 * expected["T_fake"]
     assert seen["generator"] == pytest.approx(total.item(), rel=1e-4)
@@ -100,13 +101,23 @@ def test_gradients_are_clipped() -> None:
 
 def test_the_learning_rate_falls_in_stairs() -> None:
     method = build(steps=6, batch_size=4, lr=1.0, lr_decay_rate=0.5, lr_decay_steps=2)
-    method.step = lambda *_: {}  # type: ignore[method-assign]
+    method.step = lambda *_, held: {}  # type: ignore[method-assign]
     (phase,) = method.phases(random_data())
     rates = []
     for number in range(phase.steps):
         phase.step(number)
         rates.append([optimizer.param_groups[0]["lr"] for optimizer in method.optimizers.values()])
     assert rates == [[rate, rate] for rate in (1.0, 1.0, 0.5, 0.5, 0.25, 0.25)]
+
+
+def test_the_classifier_is_held_for_its_share_of_the_training() -> None:
+    method = build(steps=6, batch_size=4, hold=0.5)
+    seen = []
+    method.step = lambda *_, held: seen.append(held) or {}  # type: ignore[method-assign, func-returns-value]
+    (phase,) = method.phases(random_data())
+    for number in range(phase.steps):
+        phase.step(number)
+    assert seen == [True] * 3 + [False] * 3
 
 
 def test_the_warm_up_copies_and_classifies() -> None:

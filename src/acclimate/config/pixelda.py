@@ -47,8 +47,11 @@ class PixelDAConfig(MethodConfig):
         A first convolution of the classifier for source images alone. Without it, the source holds the classifier more
         tightly to what a redrawn digit must look like.
     warmup_steps
-        Steps before all others in which the generator learns to copy its input, and the classifier the classes. From a
-        random generator, a short training swaps classes: the classifier learns to read whatever it draws.
+        Steps before all others in which the generator learns to copy its input, and the classifier the classes.
+    hold
+        Share of the training, at its start, in which the classifier learns from source images alone. The generator must
+        then draw what reads as the source's classes; otherwise it may swap them, as the classifier learns to read
+        whatever it draws.
     """
 
     steps: int = 500_000
@@ -70,6 +73,7 @@ class PixelDAConfig(MethodConfig):
     task_weight: float = 0.0101
     private_layer: bool = True
     warmup_steps: int = 0
+    hold: float = 0.0
     snapshots: int = 50
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -83,6 +87,7 @@ class PixelDAConfig(MethodConfig):
             "task_weight": 0.05,
             "private_layer": False,
             "warmup_steps": 300,
+            "hold": 0.5,
             "snapshots": 10,
         },
     }
@@ -97,4 +102,5 @@ class PixelDAConfig(MethodConfig):
             self._check(name, getattr(self, name) > 0, "above 0")
         for name in ("beta1", "discriminator_dropout"):
             self._check(name, 0 <= getattr(self, name) < 1, "in [0, 1)")
+        self._check("hold", 0 <= self.hold <= 1, "in [0, 1]")
         self._check("lr_decay_rate", 0 < self.lr_decay_rate <= 1, "above 0 and at most 1")

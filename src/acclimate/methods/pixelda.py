@@ -30,7 +30,8 @@ class PixelDA(Method):
 
     Departures: T is the run's classifier network, where the paper uses ``dann``, and starts from Glorot weights. The
     gradients of an update are clipped together, where the reference code clips each variable's. The paper's content
-    similarity loss is not for digits and left out. The preset fast has a warm-up, which the paper has not.
+    similarity loss is not for digits and left out. The preset fast has a warm-up and holds the classifier, which the
+    paper does not.
     """
 
     translates = classifies = True
@@ -66,7 +67,7 @@ class PixelDA(Method):
 
         def step(number: int) -> Mapping[str, Tensor]:
             self._set_lr(config.lr * config.lr_decay_rate ** (number // config.lr_decay_steps))
-            return self.step(*batches[number])
+            return self.step(*batches[number], held=number < config.hold * batches.steps)
 
         phases = [self._phase("pixelda", batches, step, snapshots=config.snapshots)]
         if config.warmup_steps:
@@ -89,15 +90,20 @@ class PixelDA(Method):
         self._update("discriminator", losses["T_source"] + losses["T_fake"])
         return losses
 
-    def step(self, x: Tensor, labels: Tensor, y: Tensor) -> Mapping[str, Tensor]:
-        """Update discriminator and classifier, then the generator; return the losses."""
+    def step(self, x: Tensor, labels: Tensor, y: Tensor, held: bool = False) -> Mapping[str, Tensor]:
+        """Update discriminator and classifier, then the generator; return the losses.
+
+        A classifier that is ``held`` learns from source images alone.
+        """
         config = self.config
         self.train()
         with self.engine.autocast():
             fake = self.G(x, self._noise(x)).float()
             on_real, on_fake = self.D(y), self.D(fake.detach())
         losses = {"D": bce(on_real, 1) + bce(on_fake, 0)} | self._task_losses(x, fake.detach(), labels)
-        total = config.discriminator_weight * losses["D"] + losses["T_source"] + losses["T_fake"]
+        total = config.discriminator_weight * losses["D"] + losses["T_source"]
+        if not held:
+            total = total + losses["T_fake"]
         self._update("discriminator", total, config.gradient_clip)
 
         with self.engine.autocast(), frozen(self.D, self.T):
