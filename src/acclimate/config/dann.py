@@ -9,11 +9,22 @@ from typing import Any, ClassVar, Literal
 from acclimate.config.base import MethodConfig
 
 
+STRONG: Mapping[str, Any] = {
+    "batch_size": 128,
+    "lr": 1e-3,
+    "optimizer": "adam",
+    "domain_batch_norm": True,
+    "classifier": "dann-bn",
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class DANNConfig(MethodConfig):
     """Settings of DANN; the defaults are the paper's.
 
-    The preset strong is the recipe of a widely used re-implementation: batch norm, dropout, Adam.
+    The preset strong is the recipe of a widely used re-implementation: batch norm, dropout, Adam. The preset fast is the
+    same for fewer steps: in so few, the paper's recipe confuses the domains without aligning the classes (51 % on
+    mnist to mnist-m) or diverges.
 
     Parameters
     ----------
@@ -31,12 +42,6 @@ class DANNConfig(MethodConfig):
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
-        "strong": {
-            "batch_size": 128,
-            "lr": 1e-3,
-            "optimizer": "adam",
-            "domain_batch_norm": True,
-            "classifier": "dann-bn",
-        },
-        "fast": {"steps": 5000},
+        "strong": STRONG,
+        "fast": {**STRONG, "steps": 3000},
     }

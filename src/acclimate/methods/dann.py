@@ -34,8 +34,8 @@ class DANN(Method):
 
     Departures from the paper: the classifier is the one that all methods here share (``--classifier dann`` is the
     paper's for MNIST); images are scaled instead of mean-subtracted; f sees the two domains in two calls, which makes a
-    difference to batch norm alone (the preset strong) and is that recipe's way. The paper does not say how long it
-    trains; 100 epochs are that recipe's, too.
+    difference to batch norm alone (the presets strong and fast) and is that recipe's way. The paper does not say how
+    long it trains; 100 epochs are that recipe's, too.
     """
 
     classifies = True
