@@ -25,12 +25,13 @@ def build(**settings: Any) -> SBADAGAN:
     return SBADAGAN(SBADAGANConfig(**(small | settings)), TASK, Engine())
 
 
-def do_step(method: SBADAGAN, self_label_weight: float = 1.0) -> Mapping[str, Tensor]:
+def do_step(method: SBADAGAN, self_label_weight: float = 1.0, held: bool = False) -> Mapping[str, Tensor]:
     torch.manual_seed(5)  # the generators' noise
-    return method.step(X_S, LABELS, X_T, self_label_weight)
+    return method.step(X_S, LABELS, X_T, self_label_weight, held)
 
 
-def test_the_losses_are_the_papers_with_their_weights() -> None:
+@pytest.mark.parametrize("held", [False, True])
+def test_the_losses_are_the_papers_with_their_weights(held: bool) -> None:
     weights = {"adversarial_weight": 0.5, "target_weight": 3.0, "source_weight": 7.0, "consistency_weight": 11.0}
     method = build(**weights)
     seen = {}
@@ -52,11 +53,13 @@ def test_the_losses_are_the_papers_with_their_weights() -> None:
             "D_s": (method.D_s(X_S) - 1).square().mean() + method.D_s(fake_s).square().mean(),
             "D_t": (method.D_t(X_T) - 1).square().mean() + method.D_t(fake_t).square().mean(),
         }
-    logged = do_step(method, self_label_weight=13.0)
+        on_source = F.cross_entropy(method.C_t(X_S), LABELS)
+    logged = do_step(method, self_label_weight=13.0, held=held)
     for name, value in expected.items():
         assert logged[name].item() == pytest.approx(value.item(), rel=1e-3), name
     total = 0.5 * (expected["G_st_adversarial"] + expected["G_ts_adversarial"]) + 3 * expected["C_t"]
     total = total + 7 * expected["C_s"] + 11 * expected["consistency"] + 13 * expected["self_label"]
+    total = total + (3 * on_source if held else 0)
     assert seen["generators"] == pytest.approx(total.item(), rel=1e-3)
     assert seen["discriminators"] == pytest.approx((expected["D_s"] + expected["D_t"]).item(), rel=1e-3)
 
@@ -72,33 +75,34 @@ def test_who_learns_at_which_update() -> None:
 
 
 @pytest.mark.parametrize(
-    ("weight", "reached"),
+    ("weight", "held", "reached"),
     [
-        ("adversarial_weight", {"G_st", "G_ts"}),
-        ("target_weight", {"G_st", "C_t"}),
-        ("source_weight", {"C_s"}),
-        ("consistency_weight", {"G_st", "G_ts", "C_s"}),
-        ("self_label_weight", {"G_ts", "C_s"}),
+        ("adversarial_weight", False, {"G_st", "G_ts"}),
+        ("target_weight", False, {"G_st", "C_t"}),
+        ("source_weight", False, {"C_s"}),
+        ("consistency_weight", False, {"G_st", "G_ts", "C_s"}),
+        ("self_label_weight", False, {"G_ts", "C_s"}),
+        ("consistency_weight", True, {"G_st", "G_ts"}),
+        ("self_label_weight", True, {"G_ts"}),
     ],
 )
-def test_whom_each_loss_reaches(weight: str, reached: set[str]) -> None:
+def test_whom_each_loss_reaches(weight: str, held: bool, reached: set[str]) -> None:
     method = build(**{name: float(name == weight) for name in WEIGHTS})
     method._update = lambda name, loss: loss.backward() if name == "generators" else None  # type: ignore[method-assign]
-    do_step(method, float(weight == "self_label_weight"))
+    do_step(method, float(weight == "self_label_weight"), held)
     moved = {
         name.split(".")[0] for name, one in method.named_parameters() if one.grad is not None and one.grad.abs().sum()
     }
     assert moved == reached
 
 
-def test_a_discriminator_above_the_ceiling_rests(monkeypatch: pytest.MonkeyPatch) -> None:
-    accuracies = iter([torch.tensor(0.8), torch.tensor(0.7)])
-    monkeypatch.setattr("acclimate.methods.sbada_gan.discriminator_accuracy", lambda *scores: next(accuracies))
-    method = build(discriminator_ceiling=0.75)
-    seen = watch_updates(method)
-    logged = do_step(method)
-    assert (logged["D_s_accuracy"].item(), logged["D_t_accuracy"].item()) == pytest.approx((0.8, 0.7))
-    assert seen[1] == ("discriminators", parameters_of(method, "D_t"))
+def test_held_classifiers_learn_from_source_images_alone() -> None:
+    method = build(target_weight=3.0)
+    expected = torch.autograd.grad(3 * F.cross_entropy(method.C_t(X_S), LABELS), list(method.C_t.parameters()))
+    method._update = lambda name, loss: loss.backward() if name == "generators" else None  # type: ignore[method-assign]
+    do_step(method, held=True)
+    for parameter, gradient in zip(method.C_t.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-3, atol=1e-6)
 
 
 def test_the_warm_up_copies_and_classifies() -> None:
@@ -125,14 +129,15 @@ def test_the_warm_up_copies_and_classifies() -> None:
     assert seen == [("generators", parameters_of(method, "G_st", "G_ts", "C_s", "C_t"))]
 
 
-def test_self_labels_count_from_their_start() -> None:
-    method = build(steps=8, batch_size=4, self_label_start=0.75, self_label_weight=2.0)
-    weights = []
-    method.step = lambda *arguments: weights.append(arguments[-1]) or {}  # type: ignore[method-assign, func-returns-value]
+def test_self_labels_count_from_their_start_and_classifiers_are_held_until_theirs() -> None:
+    method = build(steps=8, batch_size=4, self_label_start=0.75, self_label_weight=2.0, hold=0.5)
+    seen: list[tuple[float, bool]] = []
+    method.step = lambda *batch, held: seen.append((batch[-1], held)) or {}  # type: ignore[method-assign, func-returns-value]
     (phase,) = method.phases(random_data())
     for number in range(phase.steps):
         phase.step(number)
-    assert weights == [0.0] * 6 + [2.0] * 2
+    assert [weight for weight, _ in seen] == [0.0] * 6 + [2.0] * 2
+    assert [held for _, held in seen] == [True] * 4 + [False] * 4
 
 
 def test_the_prediction_is_the_weighted_mean_of_both_classifiers() -> None:

@@ -27,6 +27,8 @@ class CoGANConfig(MethodConfig):
         Weight of the cross entropy on source images.
     feature_weight
         Weight of the squared distance of a drawn pair's features.
+    same_start
+        Start the two domains' first layers of the discriminators from the same weights.
     """
 
     steps: int = 10_000
@@ -38,6 +40,7 @@ class CoGANConfig(MethodConfig):
     width: int = 128
     class_weight: float = 10.0
     feature_weight: float = 0.01
+    same_start: bool = False
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},

@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Literal
 
 from acclimate.config.base import MethodConfig
 
-
 STRONG: Mapping[str, Any] = {
     "batch_size": 128,
     "lr": 1e-3,
@@ -22,8 +21,8 @@ STRONG: Mapping[str, Any] = {
 class DANNConfig(MethodConfig):
     """Settings of DANN; the defaults are the paper's.
 
-    The preset strong is the recipe of a widely used re-implementation: batch norm, dropout, Adam. The preset fast is the
-    same for fewer steps: in so few, the paper's recipe confuses the domains without aligning the classes (51 % on
+    The preset strong is the recipe of a widely used re-implementation: batch norm, dropout, Adam. The preset fast is
+    the same for fewer steps: in so few, the paper's recipe confuses the domains without aligning the classes (51 % on
     mnist to mnist-m) or diverges.
 
     Parameters

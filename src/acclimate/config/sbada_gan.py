@@ -27,8 +27,10 @@ class SBADAGANConfig(MethodConfig):
         Length of the generators' noise vectors.
     discriminator_width
         Channels of the discriminators' first layer.
-    discriminator_ceiling
-        Accuracy on a batch above which a discriminator rests for the step; 1 never rests.
+    discriminator_noise
+        Standard deviation of noise after each of the discriminators' layers but the last.
+    discriminator_dropout
+        Probability of dropout there.
     pool
         Generated images that the discriminators are shown again later, a domain; 0 for none.
     adversarial_weight
@@ -45,6 +47,10 @@ class SBADAGANConfig(MethodConfig):
         Weight of the class consistency (nu).
     warmup_steps
         Steps before all others in which the generators learn to copy their input, and the classifiers the classes.
+    hold
+        Share of the training, at its start, in which the classifiers learn from source images alone. The generators
+        must then draw what reads as the classes; otherwise they may swap them, as the classifiers learn to read
+        whatever they draw.
     combination
         Share of the source classifier in the prediction; the rest is the target classifier's.
     """
@@ -58,7 +64,8 @@ class SBADAGANConfig(MethodConfig):
     blocks: int = 4
     noise_size: int = 5
     discriminator_width: int = 64
-    discriminator_ceiling: float = 1.0
+    discriminator_noise: float = 0.0
+    discriminator_dropout: float = 0.0
     pool: int = 1600
     adversarial_weight: float = 1.0
     target_weight: float = 10.0
@@ -67,20 +74,25 @@ class SBADAGANConfig(MethodConfig):
     self_label_start: float = 0.75
     consistency_weight: float = 1.0
     warmup_steps: int = 0
+    hold: float = 0.0
     combination: float = 0.5
     snapshots: int = 50
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
         "fast": {
-            "steps": 4000,
+            "steps": 3000,
             "lr": 1e-3,
             "width": 32,
-            "blocks": 4,
             "discriminator_width": 32,
-            "discriminator_ceiling": 0.9,
-            "warmup_steps": 300,
+            "discriminator_noise": 0.2,
+            "discriminator_dropout": 0.1,
+            "pool": 0,
+            "adversarial_weight": 10.0,
+            "consistency_weight": 10.0,
             "self_label_start": 0.5,
+            "warmup_steps": 300,
+            "hold": 0.5,
             "snapshots": 10,
         },
     }
@@ -90,9 +102,9 @@ class SBADAGANConfig(MethodConfig):
         for name in ("width", "blocks", "noise_size", "discriminator_width"):
             self._check(name, getattr(self, name) >= 1, "at least 1")
         weights = [f"{name}_weight" for name in ("adversarial", "target", "source", "self_label", "consistency")]
-        for name in ("pool", "weight_decay", "warmup_steps", *weights):
+        self._check("discriminator_dropout", 0 <= self.discriminator_dropout < 1, "in [0, 1)")
+        for name in ("pool", "weight_decay", "discriminator_noise", "warmup_steps", *weights):
             self._check(name, getattr(self, name) >= 0, "0 or more")
-        for name in ("self_label_start", "combination"):
+        for name in ("self_label_start", "hold", "combination"):
             self._check(name, 0 <= getattr(self, name) <= 1, "in [0, 1]")
-        self._check("discriminator_ceiling", 0.5 < self.discriminator_ceiling <= 1, "above 0.5 and at most 1")
         self._check("beta1", 0 <= self.beta1 < 1, "in [0, 1)")

@@ -44,6 +44,8 @@ class CoGAN(Method):
         self.G = CoupledGenerator(task.channels, task.image_size, config.latent, config.width)
         self.D = CoupledDiscriminator(task.channels, len(task.classes), task.image_size)
         init_glorot(self)
+        if config.same_start:
+            self.D.from_target.load_state_dict(self.D.from_source.state_dict())
         engine.place(self)
         settings = {"lr": config.lr, "beta1": config.beta1, "weight_decay": config.weight_decay}
         self.optimizers = {"generators": adam(self.G, **settings), "discriminators": adam(self.D, **settings)}

@@ -24,6 +24,15 @@ class GaussianNoise(nn.Module):
         return x + self.std * noise.to(x.dtype)
 
 
+def _after_layer(noise: float, dropout: float) -> list[nn.Module]:
+    layers: list[nn.Module] = [nn.LeakyReLU(0.2, inplace=True)]
+    if dropout:
+        layers.append(nn.Dropout(dropout))
+    if noise:
+        layers.append(GaussianNoise(noise))
+    return layers
+
+
 class NoisyDiscriminator(nn.Module):
     """PixelDA's discriminator (figure 2): every layer is followed by dropout and noise, so that it does not win early.
 
@@ -48,13 +57,11 @@ class NoisyDiscriminator(nn.Module):
     ) -> None:
         super().__init__()
 
-        def rest() -> list[nn.Module]:
-            return [nn.LeakyReLU(0.2, inplace=True), nn.Dropout(dropout), GaussianNoise(noise)]
-
-        layers = [nn.Conv2d(channels, width, 3, padding=1), *rest()]
+        layers = [nn.Conv2d(channels, width, 3, padding=1), *_after_layer(noise, dropout)]
         side = image_size
         while side > SMALLEST_MAP:
-            layers += [nn.Conv2d(width, 2 * width, 3, 2, 1), nn.BatchNorm2d(2 * width, eps=1e-3), *rest()]
+            layers += [nn.Conv2d(width, 2 * width, 3, 2, 1), nn.BatchNorm2d(2 * width, eps=1e-3)]
+            layers += _after_layer(noise, dropout)
             side, width = (side + 1) // 2, 2 * width
         self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(width * side**2, 1))
 
@@ -77,18 +84,18 @@ class PooledDiscriminator(nn.Module):
         Channels of the first layer; 64 in the paper.
     image_size
         Height and width of the images; at least 8.
+    noise, dropout
+        After each layer, as in :class:`NoisyDiscriminator`; none in the paper.
     """
 
-    def __init__(self, channels: int = 3, width: int = 64, image_size: int = 32) -> None:
+    def __init__(
+        self, channels: int = 3, width: int = 64, image_size: int = 32, noise: float = 0.0, dropout: float = 0.0
+    ) -> None:
         super().__init__()
-        layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
+        layers = [nn.Conv2d(channels, width, 3, 2, 1), *_after_layer(noise, dropout)]
         side = (image_size + 1) // 2
         while side > SMALLEST_MAP:
-            layers += [
-                nn.Conv2d(width, 2 * width, 3, 2, 1),
-                nn.BatchNorm2d(2 * width),
-                nn.LeakyReLU(0.2, inplace=True),
-            ]
+            layers += [nn.Conv2d(width, 2 * width, 3, 2, 1), nn.BatchNorm2d(2 * width), *_after_layer(noise, dropout)]
             side, width = (side + 1) // 2, 2 * width
         self.layers = nn.Sequential(*layers, nn.Conv2d(width, 1, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
