@@ -25,6 +25,7 @@ def result(seed: int, adapted: float, **changes: Any) -> dict[str, Any]:
         "seed": seed,
         "accuracy": part,
         "baselines": {"source_only": part | {"mean": 0.5}, "target_only": None},
+        "config": {"classifier": "gta"},
         "seconds": {"total": 60.0},
         "device": "CPU, 2 cores",
         "threads": 2,
@@ -93,6 +94,16 @@ def test_a_bar_that_methods_share_counts_once_in_the_matrix() -> None:
     own = {"source_only": shared["source_only"] | {"mean": 0.7, "runs": [0.7]}, "target_only": None}
     runs = [result(0, 0.8, baselines=shared), result(0, 0.8, method="dann", baselines=shared)]
     assert "| source-only | 55.0 ± 15.0 |" in matrix_table(at(*runs, result(1, 0.8, baselines=own)))
+
+
+def test_bars_of_several_networks_stand_in_rows_of_their_own() -> None:
+    known = {"source": "mnist", "target": "usps"}
+    low = {"source_only": {"mean": 0.4, "std": 0.0, "runs": [0.4], "spread": "classifier seeds"}, "target_only": None}
+    other = result(0, 0.9, method="dann", baselines=low, config={"classifier": "dann-bn"}, **known)
+    lines = matrix_table(at(result(0, 0.8, **known), other)).splitlines()
+    assert "| source-only dann-bn | 40.0 |" in lines
+    assert "| source-only gta | 50.0 ± 1.0 [79.3 ± 3.5, -29.3] |" in lines
+    assert "| dann | **90.0 ± 1.0** [85.1, +4.9] |" in lines
 
 
 def test_csv_and_latex() -> None:

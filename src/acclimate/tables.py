@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
+from itertools import product
 from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any, Literal
@@ -217,37 +218,42 @@ def list_table(results: Sequence[Result], style: Format = "markdown") -> str:
 def matrix_table(results: Sequence[Result], style: Format = "markdown") -> str:
     """Return a table of methods by pairs, in brackets the published number and our distance; each pair's best in bold.
 
-    The two bars are those that the runs trained beside the methods. Below the table stands what ± is over, and every
-    cell's files.
+    The two bars are those that the runs trained beside the methods, a row for each classifier network. Below the table
+    stands what ± is over, and every cell's files.
     """
     rows = group(results)
     pairs = list(dict.fromkeys((row.source, row.target) for row in rows))
     settings = {row.settings for row in rows}
     cells: dict[tuple[str, tuple[str, str]], Spread] = {}
+    methods: dict[str, str | None] = {}  # by what stands in the first column
     notes = []
     for row in rows:
         name = row.method if len(settings) == 1 else f"{row.method} {row.settings}"
         if row.accuracy is not None:
+            methods[name] = row.method
             cells[name, (row.source, row.target)] = row.accuracy
             over = _count(row.accuracy.count, row.accuracy.over)
             notes.append(f"{row.pair}, {name} ({over}): {_links(row.runs, style)}")
-    for pair in pairs:
-        runs = [run for row in rows if (row.source, row.target) == pair for run in row.runs]
-        for bar in BARS:
-            bars = [(run.content["seed"], run.content["baselines"][bar.replace("-", "_")]) for run in runs]
-            known_bars = {(seed, *one["runs"]): one for seed, one in bars if one is not None}  # methods share theirs
-            if (measured := Spread.of([*known_bars.values()])) is not None:
-                cells.setdefault((bar, pair), measured)
-    methods = sorted({name for name, _ in cells} - set(BARS))
+    networks = sorted({run.content["config"]["classifier"] for row in rows for run in row.runs})
+    bars: dict[str, dict[str, str | None]] = {bar: {} for bar in BARS}
+    for bar, network in product(BARS, networks):
+        name = bar if len(networks) == 1 else f"{bar} {network}"
+        bars[bar][name] = bar if len(networks) == 1 or network == "gta" else None  # gta is that of the published ones
+        for pair in pairs:
+            runs = [run.content for row in rows if (row.source, row.target) == pair for run in row.runs]
+            measured = _bar([run for run in runs if run["config"]["classifier"] == network], bar)
+            if measured is not None:
+                cells.setdefault((name, pair), measured)
+    lower, upper = bars.values()
     body = []
-    for name in [BARS[0], *methods, BARS[1]]:
+    for name, method in (lower | dict(sorted(methods.items() - lower.items() - upper.items())) | upper).items():
         line = [name]
         for pair in pairs:
-            rivals = [cell.mean for (method, where), cell in cells.items() if where == pair and method != BARS[1]]
+            rivals = [cell.mean for (rival, where), cell in cells.items() if where == pair and rival not in upper]
             cell = cells.get((name, pair))
-            best = cell is not None and name != BARS[1] and cell.mean == max(rivals)
+            best = cell is not None and name not in upper and cell.mean == max(rivals)
             shown = "–" if cell is None else _bold(cell, style) if best else str(cell)
-            known = published(*pair, name.split()[0])
+            known = published(*pair, method) if method else None
             if known is not None:
                 shown += f" [{known}]" if cell is None else f" [{known}, {known.distance(cell)}]"
             line.append(shown)
@@ -263,6 +269,12 @@ def matrix_table(results: Sequence[Result], style: Format = "markdown") -> str:
     return "\n".join(
         [table, "", f"{'% ' if style == 'latex' else ''}{explained}", "", *(mark + note for note in notes)]
     )
+
+
+def _bar(runs: Iterable[Mapping[str, Any]], bar: str) -> Spread | None:
+    """Return a bar over the runs of a pair; one that several methods share counts once."""
+    bars = [(run["seed"], run["baselines"][bar.replace("-", "_")]) for run in runs]
+    return Spread.of([*{(seed, *one["runs"]): one for seed, one in bars if one is not None}.values()])
 
 
 def _bold(cell: Spread | None, style: Format) -> str:
