@@ -8,7 +8,7 @@ from acclimate.config import CoGANConfig
 from acclimate.errors import AcclimateError
 from acclimate.methods import CoGAN, Task
 from acclimate.training import Engine
-from conftest import batch, parameters_of, watch_updates
+from conftest import batch, parameters_of, random_data, watch_updates
 
 TASK = Task(3, 16, ("a", "b", "c"))
 X, LABELS, T = batch(1), torch.tensor([0, 1, 2, 0, 1, 2]), batch(2)
@@ -28,7 +28,7 @@ def test_each_loss_updates_its_own_networks_only() -> None:
 
 
 def test_the_losses_are_those_of_the_objective() -> None:
-    method = build(class_weight=3.0, feature_weight=0.5)
+    method = build(class_weight=3.0, feature_weight=0.5, pair_weight=7.0)
     method._set_lr(0.0)  # the generators' loss comes after the discriminators' step
     given = {}
     update = method._update
@@ -42,19 +42,35 @@ def test_the_losses_are_those_of_the_objective() -> None:
         drawn_x, drawn_t = method.G(torch.randn(6, 5))
         f_x, f_t = D.features_of_source(drawn_x), D.features_of_target(drawn_t)
         real, drawn = D(X, T).sigmoid(), D(drawn_x, drawn_t).sigmoid()
-        again = D(*method.G(torch.randn(6, 5))).sigmoid()
+        drawn_x, drawn_t = method.G(torch.randn(6, 5))
+        again = D(drawn_x, drawn_t).sigmoid()
+        of_x, of_t = (one.softmax(1) for one in (D.label(D.features_of_source(drawn_x)), method(drawn_t)))
         chances = D.label(D.features_of_source(X)).softmax(1)
+        of_drawn_x, of_drawn_t = D.label(f_x).softmax(1), D.label(f_t).softmax(1)
     expected = {
         "D": -real.log().mean() - (1 - drawn).log().mean(),
         "label": -chances[torch.arange(6), LABELS].log().mean(),
         "feature": ((f_x - f_t) ** 2).sum() / 6,
+        "pair": -(of_drawn_x * of_drawn_t.log()).sum(1).mean(),
         "G": -again.log().mean(),
     }
     for name, value in expected.items():
         assert logged[name].item() == pytest.approx(value.item(), rel=1e-4), name
-    total = expected["D"] + 3 * expected["label"] + 0.5 * expected["feature"]
-    assert given == {"discriminators": pytest.approx(total.item(), rel=1e-4), "generators": logged["G"].item()}
+    total = expected["D"] + 3 * expected["label"] + 0.5 * expected["feature"] + 7 * expected["pair"]
+    assert given["discriminators"] == pytest.approx(total.item(), rel=1e-4)
+    total = expected["G"] - 7 * (of_x * of_t.log()).sum(1).mean()
+    assert given["generators"] == pytest.approx(total.item(), rel=1e-4)
     assert not torch.allclose(again, drawn)
+
+
+def test_linear_decay_ends_near_zero() -> None:
+    method = build(batch_size=4, steps=10, lr_decay="linear", lr=1.0)
+    (phase,) = method.phases(random_data())
+    rates = []
+    for number in range(phase.steps):
+        phase.step(number)
+        rates.append([optimizer.param_groups[0]["lr"] for optimizer in method.optimizers.values()])
+    assert rates == [pytest.approx([rate, rate]) for rate in (1, 1, 1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2)]
 
 
 def test_labels_never_reach_the_targets_own_layer() -> None:
@@ -67,10 +83,25 @@ def test_labels_never_reach_the_targets_own_layer() -> None:
     assert reached == {"from_source", "shared", "label"}
 
 
-def test_a_pair_shares_all_layers_but_the_last() -> None:
-    G = build().G.eval()
-    own = {name.partition(".")[0] for name, _ in G.named_parameters()} - {"shared"}
-    assert own == {"to_source", "to_target"}
+def test_the_warm_up_learns_the_sources_classes_with_the_same_first_layer() -> None:
+    method = build(steps=2, batch_size=4, warmup_steps=3, weight_decay=0.0)
+    warm_up, adversarial = method.phases(random_data())
+    assert [(phase.name, phase.steps) for phase in (warm_up, adversarial)] == [("warm-up", 3), ("adversarial", 2)]
+    before = {name: parameter.clone() for name, parameter in method.named_parameters()}
+    method.warm_up(X, LABELS)
+    moved = {
+        ".".join(name.split(".")[:2])
+        for name, parameter in method.named_parameters()
+        if not torch.equal(before[name], parameter)
+    }
+    assert moved == {"D.from_source", "D.from_target", "D.shared", "D.label"}
+    assert torch.equal(method.D.from_source.weight, method.D.from_target.weight)
+
+
+@pytest.mark.parametrize("private_layers", [1, 3, 5])
+def test_a_pair_shares_all_layers_but_the_last(private_layers: int) -> None:
+    G = build(private_layers=private_layers).G.eval()
+    assert (len(G.shared), len(G.to_source), len(G.to_target)) == (5 - private_layers, private_layers, private_layers)
     z = torch.randn(4, 5)
     source, target = G(z)
     assert not torch.allclose(source, target)
@@ -93,7 +124,11 @@ def test_classifies_through_the_targets_own_layer() -> None:
 
 @pytest.mark.parametrize(
     ("setting", "message"),
-    [({"latent": 0}, "--latent must be at least 1"), ({"class_weight": -1.0}, "--class-weight must be 0 or more")],
+    [
+        ({"latent": 0}, "--latent must be at least 1"),
+        ({"private_layers": 6}, "from 1 to 5"),
+        ({"class_weight": -1.0}, "--class-weight must be 0 or more"),
+    ],
 )
 def test_settings_out_of_range(setting: dict[str, float], message: str) -> None:
     with pytest.raises(AcclimateError, match=message):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from acclimate.config.base import MethodConfig
 
@@ -17,40 +17,58 @@ class CoGANConfig(MethodConfig):
     ----------
     beta1
         Adam's first decay rate.
+    lr_decay
+        linear lets the learning rate fall to 0 over the second half.
     weight_decay
         L2 penalty on the weights.
     latent
         Length of the noise.
     width
         Channels of the generators' last shared layer.
+    private_layers
+        Layers of the generators, from the last of five, that each domain has of its own.
     class_weight
         Weight of the cross entropy on source images.
     feature_weight
         Weight of the squared distance of a drawn pair's features.
-    same_start
-        Start the two domains' first layers of the discriminators from the same weights.
+    pair_weight
+        Weight of the cross entropy between the classes of a drawn pair, the source's taken as given.
+    warmup_steps
+        Steps before all others in which the discriminators learn the source's classes alone, with the same first layer.
     """
 
     steps: int = 10_000
     batch_size: int = 64
     lr: float = 2e-4
     beta1: float = 0.5
+    lr_decay: Literal["none", "linear"] = "none"
     weight_decay: float = 5e-4
     latent: int = 100
     width: int = 128
+    private_layers: int = 1
     class_weight: float = 10.0
     feature_weight: float = 0.01
-    same_start: bool = False
+    pair_weight: float = 0.0
+    warmup_steps: int = 0
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
-        "fast": {"steps": 4000, "width": 32},
+        "fast": {
+            "steps": 3000,
+            "lr": 5e-4,
+            "lr_decay": "linear",
+            "width": 32,
+            "private_layers": 3,
+            "pair_weight": 2.0,
+            "warmup_steps": 300,
+        },
     }
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("latent", "width"):
             self._check(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("weight_decay", "class_weight", "feature_weight"):
+        self._check("private_layers", 1 <= self.private_layers <= 5, "from 1 to 5")
+        for name in ("weight_decay", "class_weight", "feature_weight", "pair_weight", "warmup_steps"):
             self._check(name, getattr(self, name) >= 0, "0 or more")
         self._check("beta1", 0 <= self.beta1 < 1, "in [0, 1)")

@@ -7,13 +7,16 @@ import math
 import torch
 from torch import Tensor, nn
 
+LAYERS = 5
+"""Of a generator."""
+
 
 class CoupledGenerator(nn.Module):
-    """Noise to a pair of images, one a domain: all layers are shared but the last (arXiv:1606.07536, section 3).
+    """Noise to a pair of images, one a domain, by networks that share their first layers (1606.07536, section 3).
 
-    convT4 8w, then three times convT3 s2 down to w channels, each with batch norm (without weights) and PReLU; convT6
-    and tanh a domain. That gives 28 pixels; for other sizes the first map is larger or smaller than 4x4, and the last
-    layer's padding cuts the rest.
+    convT 8w, then three times convT3 s2 down to w channels, each with batch norm (without weights) and PReLU; convT6
+    and tanh. That gives 28 pixels; for other sizes the first map is larger or smaller than 4x4, and the last layer's
+    padding cuts the rest.
 
     Parameters
     ----------
@@ -24,33 +27,36 @@ class CoupledGenerator(nn.Module):
     latent
         Length of the noise.
     width
-        Channels w of the last shared layer; 128 in the authors' code.
+        Channels w of the last layer but one; 128 in the authors' code.
+    private_layers
+        How many of the five layers, from the last, each domain has of its own; 1 in the authors' code.
     """
 
-    def __init__(self, channels: int = 3, image_size: int = 32, latent: int = 100, width: int = 128) -> None:
+    def __init__(
+        self, channels: int = 3, image_size: int = 32, latent: int = 100, width: int = 128, private_layers: int = 1
+    ) -> None:
         super().__init__()
         self.image_size = image_size
         side = math.ceil((image_size + 4) / 8)
-        layers: list[nn.Module] = [
-            nn.ConvTranspose2d(latent, 8 * width, side),
-            nn.BatchNorm2d(8 * width, affine=False),
-            nn.PReLU(),
-        ]
-        for factor in (4, 2, 1):
-            layers += [
-                nn.ConvTranspose2d(2 * factor * width, factor * width, 3, stride=2, padding=1),
-                nn.BatchNorm2d(factor * width, affine=False),
-                nn.PReLU(),
-            ]
-        self.shared = nn.Sequential(*layers)
-        padding = (8 * side - 2 - image_size) // 2
-        self.to_source, self.to_target = (nn.ConvTranspose2d(width, channels, 6, padding=padding) for _ in range(2))
+
+        def layer(number: int) -> nn.Module:
+            if number == LAYERS:
+                padding = (8 * side - 2 - image_size) // 2
+                return nn.Sequential(nn.ConvTranspose2d(width, channels, 6, padding=padding), nn.Tanh())
+            out = 8 * width // 2 ** (number - 1)
+            first = nn.ConvTranspose2d(latent, out, side)
+            convolution = first if number == 1 else nn.ConvTranspose2d(2 * out, out, 3, stride=2, padding=1)
+            return nn.Sequential(convolution, nn.BatchNorm2d(out, affine=False), nn.PReLU())
+
+        shared, private = range(1, LAYERS + 1 - private_layers), range(LAYERS + 1 - private_layers, LAYERS + 1)
+        self.shared = nn.Sequential(*map(layer, shared))
+        self.to_source, self.to_target = (nn.Sequential(*map(layer, private)) for _ in range(2))
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Draw from noise ``[N, latent]`` a source and a target image each, ``[N, C, H, W]`` in [-1, 1]."""
         maps = self.shared(z[:, :, None, None])
         size = self.image_size  # an odd one is a row and a column short of what the layers make
-        source, target = (head(maps)[..., :size, :size].tanh() for head in (self.to_source, self.to_target))
+        source, target = (own(maps)[..., :size, :size] for own in (self.to_source, self.to_target))
         return source, target
 
 
