@@ -114,6 +114,18 @@ def test_a_discriminator_with_all_chances_equal() -> None:
     assert losses["G_adversarial"].item() == pytest.approx(2 * math.log(3), rel=1e-5)
 
 
+def test_linear_decay_ends_near_zero_and_leaves_the_encoder_alone() -> None:
+    method = build(batch_size=4, encoder_steps=2, steps=10, lr_decay="linear", lr=1.0)
+    rates: list[float] = []
+    for phase in method.phases(random_data(classes=3)):
+        for number in range(phase.steps):
+            phase.step(number)
+            rates.append(method.optimizers["generator"].param_groups[0]["lr"])
+    assert rates == pytest.approx([1, 1, 1, 1, 1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2])
+    assert method.optimizers["discriminator"].param_groups[0]["lr"] == pytest.approx(0.2)
+    assert method.optimizers["encoder"].param_groups[0]["lr"] == 1
+
+
 def test_translating_is_g_after_f_and_a_snapshot_has_both() -> None:
     method = build().eval()
     with torch.no_grad():

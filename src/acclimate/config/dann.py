@@ -22,15 +22,17 @@ class DANNConfig(MethodConfig):
     """Settings of DANN; the defaults are the paper's.
 
     The preset strong is the recipe of a widely used re-implementation: batch norm, dropout, Adam. The preset fast is
-    the same for fewer steps: in so few, the paper's recipe confuses the domains without aligning the classes (51 % on
-    mnist to mnist-m) or diverges.
+    the same for fewer steps, with a falling learning rate: in so few, the paper's recipe confuses the domains without
+    aligning the classes (51 % on mnist to mnist-m) or diverges.
 
     Parameters
     ----------
     optimizer
-        sgd, with momentum 0.9 and the paper's falling learning rate, or adam at a constant one.
+        sgd, with momentum 0.9 and the paper's falling learning rate, or adam.
     domain_batch_norm
         Batch norm in the domain classifier.
+    lr_decay
+        With adam, linear lets the learning rate fall to 0 over the second half.
     """
 
     epochs: int = 100
@@ -38,9 +40,10 @@ class DANNConfig(MethodConfig):
     lr: float = 0.01
     optimizer: Literal["sgd", "adam"] = "sgd"
     domain_batch_norm: bool = False
+    lr_decay: Literal["none", "linear"] = "none"
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
         "strong": STRONG,
-        "fast": {**STRONG, "steps": 3000},
+        "fast": {**STRONG, "steps": 3000, "lr_decay": "linear"},
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from acclimate.config.translation import TranslationConfig
 
@@ -21,6 +21,8 @@ class DTNConfig(TranslationConfig):
         Steps of the first phase, in which f is trained on the source's labels.
     beta1
         Adam's first decay rate.
+    lr_decay
+        linear lets the second phase's learning rate fall to 0 over its second half.
     width
         Channels of f's first layer; g and the discriminator have twice as many.
     feature_size
@@ -38,6 +40,7 @@ class DTNConfig(TranslationConfig):
     batch_size: int = 100
     lr: float = 3e-4
     beta1: float = 0.9
+    lr_decay: Literal["none", "linear"] = "none"
     width: int = 64
     feature_size: int = 128
     constancy_weight: float = 15.0
@@ -52,6 +55,7 @@ class DTNConfig(TranslationConfig):
             "steps": 4000,
             "lr": 1e-3,
             "beta1": 0.5,
+            "lr_decay": "linear",
             "batch_size": 64,
             "width": 32,
             "snapshots": 10,
