@@ -114,13 +114,22 @@ def test_the_strong_preset_is_the_recipe() -> None:
     assert any(isinstance(layer, torch.nn.BatchNorm2d) for layer in method.classifier.features)
 
 
-def test_batch_norm_learns_from_both_domains_together() -> None:
-    method = build("strong")
+def test_batch_norm_over_both_domains_together() -> None:
+    method = build("fast")
     convolution, norm = method.classifier.features[:2]
     with torch.no_grad():
         of_both = convolution(torch.cat([X, T])).mean((0, 2, 3))
     method.step(X, LABELS, T, 0.5)
     assert torch.allclose(norm.running_mean, norm.momentum * of_both, atol=1e-6)
+
+
+def test_batch_norm_over_each_domain_apart() -> None:
+    losses = []
+    for target in (T, 3 * T):
+        method = build("strong")
+        torch.manual_seed(5)  # of dropout
+        losses.append(method.step(X, LABELS, target, 0.5)["label"].item())
+    assert losses[0] == losses[1]
 
 
 def test_classifies_through_the_classifier() -> None:

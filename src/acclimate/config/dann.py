@@ -13,6 +13,7 @@ STRONG: Mapping[str, Any] = {
     "lr": 1e-3,
     "optimizer": "adam",
     "domain_batch_norm": True,
+    "batch_norm": "apart",
     "classifier": "dann-bn",
 }
 
@@ -22,8 +23,11 @@ class DANNConfig(MethodConfig):
     """Settings of DANN; the defaults are the paper's.
 
     The preset strong is the recipe of a widely used re-implementation: batch norm, dropout, Adam. The preset fast is
-    the same for fewer steps, with a falling learning rate: in so few, the paper's recipe confuses the domains without
-    aligning the classes (51 % on mnist to mnist-m) or diverges.
+    that with fewer steps, a falling learning rate, and batch norm over both domains together: apart, 3,000 steps reach
+    94 and 95 % on mnist to mnist-m (seeds 0 and 1; together: 81 %), but end at 58, 82 and 76 % on mnist to usps, where
+    a classifier without adaptation has 76 % (seeds 0 to 2; together: 83 %), perhaps because USPS has more of some
+    digits than MNIST, which features normalised domain by domain do not show. In so few steps the paper's recipe
+    confuses the domains without aligning the classes (51 % on mnist to mnist-m) or diverges.
 
     Parameters
     ----------
@@ -31,6 +35,9 @@ class DANNConfig(MethodConfig):
         sgd, with momentum 0.9 and the paper's falling learning rate, or adam.
     domain_batch_norm
         Batch norm in the domain classifier.
+    batch_norm
+        Over the two domains together, as a batch of the paper has both, or over each apart; of no account to a
+        classifier without batch norm.
     lr_decay
         With adam, linear lets the learning rate fall to 0 over the second half.
     """
@@ -40,10 +47,11 @@ class DANNConfig(MethodConfig):
     lr: float = 0.01
     optimizer: Literal["sgd", "adam"] = "sgd"
     domain_batch_norm: bool = False
+    batch_norm: Literal["together", "apart"] = "together"
     lr_decay: Literal["none", "linear"] = "none"
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
         "strong": STRONG,
-        "fast": {**STRONG, "steps": 3000, "lr_decay": "linear"},
+        "fast": {**STRONG, "steps": 3000, "lr_decay": "linear", "batch_norm": "together"},
     }
