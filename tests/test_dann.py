@@ -115,7 +115,7 @@ def test_the_strong_preset_is_the_recipe() -> None:
 
 
 def test_batch_norm_over_both_domains_together() -> None:
-    method = build("fast")
+    method = build("strong", batch_norm="together")
     convolution, norm = method.classifier.features[:2]
     with torch.no_grad():
         of_both = convolution(torch.cat([X, T])).mean((0, 2, 3))
