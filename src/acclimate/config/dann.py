@@ -23,13 +23,13 @@ class DANNConfig(MethodConfig):
     """Settings of DANN; the defaults are the paper's.
 
     The preset strong is the recipe of a widely used re-implementation: batch norm, dropout, Adam. The preset fast takes
-    Adam from there, with a falling learning rate, and leaves the classifier as it is: in so few steps the paper's recipe
-    confuses the domains without aligning the classes (51 % on mnist to mnist-m) or diverges.
+    Adam from there, with a falling learning rate, and the classifier of the other methods: in so few steps the paper's
+    recipe confuses the domains without aligning the classes (51 % on mnist to mnist-m) or diverges.
 
-    How batch norm sees the domains makes a difference. In 3,000 steps of strong, with a falling learning rate, it was,
-    apart, 94 % on mnist to mnist-m, but 58, 82 and 76 % on mnist to usps (seeds 0 to 2; 76 % without adaptation),
-    perhaps because features normalised domain by domain do not show that USPS has more of some digits than MNIST;
-    together, 81 % and 83 and 75 % (seeds 0 and 1).
+    How batch norm sees the domains makes a difference. 3,000 steps of strong were, apart, 94 and 95 % on mnist to
+    mnist-m, but 58, 82 and 76 % on mnist to usps (76 % without adaptation), perhaps because features normalised domain
+    by domain do not show that USPS has more of some digits than MNIST; together, with a falling learning rate, 81 %,
+    and 83 and 75 %.
 
     Parameters
     ----------
