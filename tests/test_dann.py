@@ -43,8 +43,9 @@ def test_schedules_are_the_papers() -> None:
         ({"optimizer": "adam", "lr_decay": "linear"}, [0.5, 0.2]),
     ],
 )
-def test_a_phase_follows_its_schedules(settings: dict[str, str], rates: list[float]) -> None:
-    method = build(batch_size=4, steps=10, lr=0.5, **settings)
+@pytest.mark.parametrize("reversal", [1.0, 0.3])
+def test_a_phase_follows_its_schedules(settings: dict[str, str], reversal: float, rates: list[float]) -> None:
+    method = build(batch_size=4, steps=10, lr=0.5, reversal=reversal, **settings)
     seen = []
 
     def step(x: Tensor, labels: Tensor, t: Tensor, strength: float) -> Mapping[str, Tensor]:
@@ -56,7 +57,7 @@ def test_a_phase_follows_its_schedules(settings: dict[str, str], rates: list[flo
     for number in (0, 8):
         phase.step(number)
     assert phase.steps == 10
-    assert [strength for strength, _ in seen] == pytest.approx([0, reversal_strength(0.8)])
+    assert [strength for strength, _ in seen] == pytest.approx([0, reversal * reversal_strength(0.8)])
     assert [lr for _, lr in seen] == pytest.approx(rates)
 
 
@@ -115,7 +116,7 @@ def test_the_strong_preset_is_the_recipe() -> None:
 
 
 def test_batch_norm_over_both_domains_together() -> None:
-    method = build("strong", batch_norm="together")
+    method = build("fast")
     convolution, norm = method.classifier.features[:2]
     with torch.no_grad():
         of_both = convolution(torch.cat([X, T])).mean((0, 2, 3))

@@ -67,7 +67,7 @@ class DANN(Method):
                 self._set_lr(annealed_lr(config.lr, progress))
             elif config.lr_decay == "linear":
                 self._set_lr(config.lr * linear_decay(number, batches.steps))
-            return self.step(*batches[number], reversal_strength(progress))
+            return self.step(*batches[number], config.reversal * reversal_strength(progress))
 
         return [self._phase("adversarial", batches, step, snapshots=config.snapshots)]
 
