@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 .PHONY: demo test lint readme clean
 
-demo: .venv/runtime  ## Run the whole method on the embedded digits: about four minutes
+demo: .venv/runtime  ## Run the whole method on the embedded digits: four to six minutes
 	@if [ -e runs/demo/config.json ]; then $(BIN)/acclimate run --resume runs/demo; \
 	else $(BIN)/acclimate run digits digits-m --preset demo --out runs/demo; fi
 
