@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 import torch
@@ -142,3 +143,9 @@ def test_classifies_through_the_classifier() -> None:
 def test_fewer_images_than_a_batch() -> None:
     with pytest.raises(AcclimateError, match="the source has 20 images, fewer than a batch of 64"):
         build().phases(random_data())
+
+
+@pytest.mark.parametrize("setting", [{"reversal": -0.1}, {"lr_decay": "linear"}])
+def test_settings_out_of_range(setting: dict[str, Any]) -> None:
+    with pytest.raises(AcclimateError, match=f"--{next(iter(setting)).replace('_', '-')} must be"):
+        DANNConfig(**setting)

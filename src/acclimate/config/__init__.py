@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from acclimate.config.adda import ADDAConfig
-from acclimate.config.base import ClassifierName, CompileChoice, Config, Fit, MethodConfig, Precision, SelectionRule
+from acclimate.config.base import (
+    ClassifierName,
+    CompileChoice,
+    Config,
+    Fit,
+    LearningRateDecay,
+    MethodConfig,
+    Precision,
+    SelectionRule,
+)
 from acclimate.config.cogan import CoGANConfig
 from acclimate.config.cycada import CyCADAConfig
 from acclimate.config.cyclegan import CycleConfig, CycleGANConfig
@@ -30,6 +39,7 @@ __all__ = [
     "DropoutMode",
     "Fit",
     "GenToAdaptConfig",
+    "LearningRateDecay",
     "MethodConfig",
     "Pix2PixConfig",
     "PixelDAConfig",

@@ -24,6 +24,7 @@ SelectionRule = Literal[
     "discriminator-band",
     "consensus",
 ]
+LearningRateDecay = Literal["none", "linear"]
 ClassifierName = Literal["gta", "dann", "dann-bn", "lenet"]
 
 FAST: Mapping[str, Any] = {"repeats": 3, "classifier_images": 20_000, "classifier_epochs": 6, "classifier_lr": 2e-3}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-from acclimate.config.base import MethodConfig
+from acclimate.config.base import LearningRateDecay, MethodConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class CoGANConfig(MethodConfig):
     batch_size: int = 64
     lr: float = 2e-4
     beta1: float = 0.5
-    lr_decay: Literal["none", "linear"] = "none"
+    lr_decay: LearningRateDecay = "none"
     weight_decay: float = 5e-4
     latent: int = 100
     width: int = 128

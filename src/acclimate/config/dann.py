@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from acclimate.config.base import MethodConfig
+from acclimate.config.base import LearningRateDecay, MethodConfig
 
 STRONG: Mapping[str, Any] = {
     "batch_size": 128,
@@ -54,7 +54,7 @@ class DANNConfig(MethodConfig):
     domain_batch_norm: bool = False
     batch_norm: Literal["together", "apart"] = "together"
     reversal: float = 1.0
-    lr_decay: Literal["none", "linear"] = "none"
+    lr_decay: LearningRateDecay = "none"
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
@@ -65,3 +65,4 @@ class DANNConfig(MethodConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check("reversal", self.reversal >= 0, "0 or more")
+        self._check("lr_decay", self.optimizer == "adam" or self.lr_decay == "none", "none with sgd")

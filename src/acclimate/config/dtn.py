@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
+from acclimate.config.base import LearningRateDecay
 from acclimate.config.translation import TranslationConfig
 
 
@@ -40,7 +41,7 @@ class DTNConfig(TranslationConfig):
     batch_size: int = 100
     lr: float = 3e-4
     beta1: float = 0.9
-    lr_decay: Literal["none", "linear"] = "none"
+    lr_decay: LearningRateDecay = "none"
     width: int = 64
     feature_size: int = 128
     constancy_weight: float = 15.0

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
+from acclimate.config.base import LearningRateDecay
 from acclimate.config.translation import TranslationConfig, UNetConfig
 
 
@@ -20,7 +21,7 @@ class Pix2PixConfig(UNetConfig, TranslationConfig):
     """
 
     epochs: int = 200
-    lr_decay: Literal["none", "linear"] = "linear"
+    lr_decay: LearningRateDecay = "linear"
     width: int = 64
     reconstruction_weight: float = 100.0
 

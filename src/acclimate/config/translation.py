@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from acclimate.config.base import MethodConfig
+from acclimate.config.base import LearningRateDecay, MethodConfig
 
 DropoutMode = Literal["alive", "fixed", "off"]
 
@@ -63,7 +63,7 @@ class UNetConfig(MethodConfig):
     batch_size: int = 32
     lr: float = 2e-4
     beta1: float = 0.5
-    lr_decay: Literal["none", "linear"] = "none"
+    lr_decay: LearningRateDecay = "none"
     width: int = 32
     discriminator_width: int = 64
     discriminator_weight: float = 0.5

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -143,7 +144,7 @@ class RawSplit:
         return in_pieces(self.pixels, self.order)
 
 
-class Domain:
+class Domain(ABC):
     """A named set of images in three splits.
 
     Images and labels are read from separate files of the cache, so that opening the images alone never touches a label.
@@ -176,9 +177,9 @@ class Domain:
         self.options = options or DataOptions()
         self._folder: Path | None = None
 
+    @abstractmethod
     def read(self) -> Mapping[str, RawSplit]:
         """Read every split from the files."""
-        raise NotImplementedError
 
     def fingerprint(self) -> str:
         """Identify the content that :meth:`read` would give, cheaply: the cache's key.

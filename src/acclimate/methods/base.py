@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from acclimate.config import ClassifierName, Config, MethodConfig
+from acclimate.config import ClassifierName, Config, LearningRateDecay, MethodConfig
 from acclimate.domains.base import Images, LabelledImages
 from acclimate.errors import AcclimateError, did_you_mean
 from acclimate.feed import Feed
 from acclimate.images import to_float
 from acclimate.networks import ImageClassifier, build_classifier
-from acclimate.training import Batches, Engine, Phase, Stateful, seed_for
+from acclimate.training import Batches, Engine, Phase, Stateful, linear_decay, seed_for
 
 
 @dataclass(frozen=True)
@@ -235,6 +235,11 @@ class Method(nn.Module):
         for name in optimizers or self.optimizers:
             for group in self.optimizers[name].param_groups:
                 group["lr"] = lr
+
+    def _decay_lr(self, kind: LearningRateDecay, lr: float, step: int, steps: int, *optimizers: str) -> None:
+        """Let the learning rate of some optimizers, of all by default, fall from ``lr`` as ``kind`` says."""
+        if kind == "linear":
+            self._set_lr(lr * linear_decay(step, steps), *optimizers)
 
 
 def adam(*networks: nn.Module, lr: float, beta1: float = 0.9, weight_decay: float = 0.0) -> torch.optim.Adam:

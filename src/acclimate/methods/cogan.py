@@ -13,7 +13,7 @@ from acclimate.losses import bce, discriminator_accuracy
 from acclimate.methods.base import AdaptationData, DomainBatches, Method, Task, adam, register
 from acclimate.networks import init_glorot
 from acclimate.networks.cogan import CoupledDiscriminator, CoupledGenerator
-from acclimate.training import Engine, Phase, frozen, linear_decay
+from acclimate.training import Engine, Phase, frozen
 
 
 @register("cogan")
@@ -60,8 +60,7 @@ class CoGAN(Method):
             return self.warm_up(x, labels)
 
         def step(number: int) -> Mapping[str, Tensor]:
-            if config.lr_decay == "linear":
-                self._set_lr(config.lr * linear_decay(number, batches.steps))
+            self._decay_lr(config.lr_decay, config.lr, number, batches.steps)
             return self.step(*batches[number])
 
         adversarial = self._phase("adversarial", batches, step, snapshots=config.snapshots)

@@ -14,7 +14,7 @@ from acclimate.distributed import Processes
 from acclimate.losses import discriminator_accuracy, lsgan_discriminator, lsgan_generator, reconstruction
 from acclimate.methods.base import AdaptationData, DomainBatches, Method, Task, adam, register
 from acclimate.networks import PatchGAN, UNet, init_normal
-from acclimate.training import Engine, Phase, Stateful, WeightAverage, frozen, linear_decay
+from acclimate.training import Engine, Phase, Stateful, WeightAverage, frozen
 
 
 @register("cyclegan")
@@ -57,8 +57,7 @@ class CycleGAN(Method):
         batches = DomainBatches(source, target, config, self.engine)
 
         def step(number: int) -> Mapping[str, Tensor]:
-            if config.lr_decay == "linear":
-                self._set_lr(config.lr * linear_decay(number, batches.steps), "generators", "discriminators")
+            self._decay_lr(config.lr_decay, config.lr, number, batches.steps, "generators", "discriminators")
             x, _, y = batches[number]
             return self.step(x, y)
 

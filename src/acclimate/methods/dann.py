@@ -14,7 +14,7 @@ from acclimate.config import DANNConfig
 from acclimate.losses import bce, discriminator_accuracy
 from acclimate.methods.base import AdaptationData, DomainBatches, Method, Task, adam, register
 from acclimate.networks import init_glorot
-from acclimate.training import Engine, Phase, linear_decay
+from acclimate.training import Engine, Phase
 
 
 @register("dann")
@@ -65,8 +65,7 @@ class DANN(Method):
             progress = number / batches.steps
             if config.optimizer == "sgd":
                 self._set_lr(annealed_lr(config.lr, progress))
-            elif config.lr_decay == "linear":
-                self._set_lr(config.lr * linear_decay(number, batches.steps))
+            self._decay_lr(config.lr_decay, config.lr, number, batches.steps)
             return self.step(*batches[number], config.reversal * reversal_strength(progress))
 
         return [self._phase("adversarial", batches, step, snapshots=config.snapshots)]

@@ -12,7 +12,7 @@ from acclimate.config import DTNConfig
 from acclimate.losses import total_variation
 from acclimate.methods.base import AdaptationData, DomainBatches, Method, Task, adam, register
 from acclimate.networks import DTNDiscriminator, DTNEncoder, DTNGenerator, init_glorot
-from acclimate.training import Engine, Phase, frozen, linear_decay
+from acclimate.training import Engine, Phase, frozen
 
 FROM_SOURCE, FROM_TARGET, REAL = range(3)
 """The discriminator's classes: drawn from a source image, drawn from a target image, a target image."""
@@ -63,8 +63,7 @@ class DTN(Method):
             return self._classifier_step("encoder", nn.Sequential(self.f, self.head), x, labels)
 
         def translator(number: int) -> Mapping[str, Tensor]:
-            if config.lr_decay == "linear":
-                self._set_lr(config.lr * linear_decay(number, batches.steps), "generator", "discriminator")
+            self._decay_lr(config.lr_decay, config.lr, number, batches.steps, "generator", "discriminator")
             x, _, y = batches[number]
             return self.step(x, y)
 

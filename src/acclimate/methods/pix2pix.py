@@ -13,7 +13,7 @@ from acclimate.errors import AcclimateError
 from acclimate.losses import bce, discriminator_accuracy, reconstruction
 from acclimate.methods.base import AdaptationData, DomainBatches, Method, Task, adam, register
 from acclimate.networks import PatchGAN, UNet, init_normal
-from acclimate.training import Engine, Phase, Stateful, WeightAverage, frozen, linear_decay
+from acclimate.training import Engine, Phase, Stateful, WeightAverage, frozen
 
 
 @register("pix2pix")
@@ -66,8 +66,7 @@ class Pix2Pix(Method):
         batches = DomainBatches(source, target, config, self.engine, paired=True)
 
         def step(number: int) -> Mapping[str, Tensor]:
-            if config.lr_decay == "linear":
-                self._set_lr(config.lr * linear_decay(number, batches.steps))
+            self._decay_lr(config.lr_decay, config.lr, number, batches.steps)
             x, _, y = batches[number]
             return self.step(x, y)
 
