@@ -443,7 +443,7 @@ def table(
     into
         A Markdown file whose part between <!-- results --> and <!-- /results --> becomes the table.
     """
-    from acclimate.tables import list_table, matrix_table, read_results
+    from acclimate.tables import insert, list_table, matrix_table, read_results
 
     write = matrix_table if layout == "matrix" else list_table
     found = read_results(results)
@@ -452,13 +452,7 @@ def table(
         return
     if format != "markdown":
         raise AcclimateError("--into takes a Markdown table")
-    text = write([result.seen_from(into.parent) for result in found], format)
-    begin, end = "<!-- results -->", "<!-- /results -->"
-    document = into.read_text()
-    if begin not in document or end not in document:
-        raise AcclimateError(f"{into} has no place for the table: {begin} and {end}")
-    before, after = document.split(begin)[0], document.split(end)[1]
-    into.write_text(f"{before}{begin}\n{text}\n{end}{after}")
+    insert(into, "results", write([result.seen_from(into.parent) for result in found], format))
 
 
 def bench(

@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any, Literal
 
-from acclimate.errors import RunError
+from acclimate.errors import AcclimateError, RunError
 
 Format = Literal["markdown", "csv", "latex"]
 BARS = ("source-only", "target-only")
@@ -269,6 +269,27 @@ def matrix_table(results: Sequence[Result], style: Format = "markdown") -> str:
     return "\n".join(
         [table, "", f"{'% ' if style == 'latex' else ''}{explained}", "", *(mark + note for note in notes)]
     )
+
+
+def insert(document: Path, name: str, text: str) -> None:
+    """Put text into a Markdown file, in place of what stands between ``<!-- name -->`` and ``<!-- /name -->``.
+
+    Raises
+    ------
+    AcclimateError
+        The document has no such place.
+    """
+    begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    content = document.read_text()
+    if begin not in content or end not in content:
+        raise AcclimateError(f"{document} has no place for the table: {begin} and {end}")
+    before, after = content.split(begin)[0], content.split(end)[1]
+    document.write_text(f"{before}{begin}\n{text}\n{end}{after}")
+
+
+def markdown(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    return _write(header, body, "markdown")
 
 
 def _bar(runs: Iterable[Mapping[str, Any]], bar: str) -> Spread | None:
