@@ -455,3 +455,12 @@ def test_a_target_whose_labels_are_not_in_every_split_is_adapted_to_but_not_meas
     run = adapt(source, tmp_path / "target", preset="demo", out=tmp_path / "run", **TINY | {"repeats": 1})
     assert run.run.result["accuracy"] is None
     assert run.run.result["baselines"] == {"source_only": None, "target_only": None}
+
+
+def test_the_peak_of_memory_is_the_processes_own() -> None:
+    """And not what the process held that started it, as getrusage has it."""
+    held = torch.ones(2**28)  # 1 GB
+    code = "from acclimate.results import environment; from acclimate.training import Engine"
+    code += "; print(environment(Engine())['peak_memory_mb'])"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout
+    assert 50 < float(printed) < held.nbytes / 2**20

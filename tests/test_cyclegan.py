@@ -7,6 +7,7 @@ from torch import Tensor
 from acclimate.config import CycleGANConfig
 from acclimate.domains import Images, LabelledImages
 from acclimate.errors import AcclimateError
+from acclimate.images import with_texture_noise
 from acclimate.losses import lsgan_discriminator, lsgan_generator, reconstruction
 from acclimate.methods import AdaptationData, CycleGAN, Task
 from acclimate.methods.cyclegan import ImagePool
@@ -235,6 +236,24 @@ def test_terms_may_be_computed_on_a_share_of_the_batch() -> None:
             "identity_y": reconstruction(method.G(y[:2]), y[:2]),
             "G_adversarial": lsgan_generator(method.D_Y(method.G(x))),
         }
+    logged = method.step(x, y)
+    for name, value in expected.items():
+        assert logged[name].item() == pytest.approx(value.item(), rel=1e-4), name
+
+
+def test_training_noise_is_on_what_g_redraws_and_nowhere_else() -> None:
+    method, x, y = build(training_noise=0.3), batch(1), batch(2)
+    torch.manual_seed(0)
+    noisy = with_texture_noise(x, 0.3)
+    assert not torch.equal(noisy, x)
+    with torch.no_grad():
+        expected = {
+            "G_adversarial": lsgan_generator(method.D_Y(method.G(noisy))),
+            "cycle_x": reconstruction(method.F(method.G(noisy)), x),
+            "cycle_y": reconstruction(method.G(method.F(y)), y),
+            "identity_x": reconstruction(method.F(x), x),
+        }
+    torch.manual_seed(0)
     logged = method.step(x, y)
     for name, value in expected.items():
         assert logged[name].item() == pytest.approx(value.item(), rel=1e-4), name

@@ -5,6 +5,7 @@ Images rest as uint8 tensors ``[N, C, H, W]`` and are scaled to ``[-1, 1]`` only
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -142,3 +143,27 @@ def image_files(folder: Path) -> list[Path]:
             if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
         ]
     return sorted(found)
+
+
+def texture_noise(images: Tensor) -> Tensor:
+    """Return gray noise, the sum of three scales: Gaussian of standard deviation 1 at full, half and quarter size.
+
+    Natural texture has energy at all scales. A generator that leaves target images as they are takes such noise for the
+    target's texture and elaborates it.
+
+    Parameters
+    ----------
+    images
+        float ``[N, C, H, W]``; the noise has this shape, the same in all channels.
+    """
+    count, _, height, width = images.shape
+    noise = images.new_zeros(count, 1, height, width)
+    for block in (1, 2, 4):
+        coarse = torch.randn(count, 1, math.ceil(height / block), math.ceil(width / block), device=images.device)
+        noise += F.interpolate(coarse, (height, width), mode="bilinear")
+    return noise.expand_as(images)
+
+
+def with_texture_noise(images: Tensor, std: float) -> Tensor:
+    """Return images in [-1, 1] under :func:`texture_noise`, times ``std``, clamped; 0 leaves them as they are."""
+    return (images + std * texture_noise(images)).clamp(-1.0, 1.0) if std else images

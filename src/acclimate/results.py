@@ -7,6 +7,7 @@ import os
 import platform
 import resource
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -140,10 +141,7 @@ def environment(engine: Engine) -> dict[str, Any]:
     if device.type == "cuda":
         name, peak = torch.cuda.get_device_name(device), torch.cuda.max_memory_allocated(device) / 2**20
     else:
-        name, peak = (
-            f"{_processor()}, {os.cpu_count()} cores",
-            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        )
+        name, peak = f"{_processor()}, {os.cpu_count()} cores", _peak_memory()
     return {
         "peak_memory_mb": round(peak, 1),
         "device": name,
@@ -153,6 +151,19 @@ def environment(engine: Engine) -> dict[str, Any]:
         "versions": {"acclimate": __version__, "torch": torch.__version__, "python": platform.python_version()},
         "commit": _commit(),
     }
+
+
+def _peak_memory() -> float:
+    """Return the MB that this process has held at most.
+
+    The kernel's own mark where there is one: getrusage starts from what the process held that started this one.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
 
 
 def folder_bytes(folder: Path) -> int:

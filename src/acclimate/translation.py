@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from acclimate.domains.base import LabelledImages
-from acclimate.images import to_float, to_uint8
+from acclimate.images import to_float, to_uint8, with_texture_noise
 from acclimate.methods.base import Method
 from acclimate.progress import progress
 from acclimate.training import Engine
@@ -29,7 +27,7 @@ class Translator:
     engine
         Where it computes.
     noise
-        Standard deviation of :func:`texture_noise` on the images before, in units of [-1, 1]; 0 for none.
+        Standard deviation of :func:`~acclimate.images.texture_noise` on the images before, at each of its scales.
     """
 
     def __init__(self, method: Method, engine: Engine, noise: float = 0.0) -> None:
@@ -40,9 +38,7 @@ class Translator:
 
         It is rounded to uint8 also on the fly, so that both ways give the classifier the same images.
         """
-        images = to_float(pixels.to(self.engine.device))
-        if self.noise:
-            images = (images + self.noise * texture_noise(images)).clamp(-1.0, 1.0)
+        images = with_texture_noise(to_float(pixels.to(self.engine.device)), self.noise)
         return to_uint8(self.method.translate(images))
 
     def all(self, pixels: Tensor, seed: int, *, description: str = "translating") -> Tensor:
@@ -60,25 +56,6 @@ class Translator:
                 batch = self(pixels[start : start + BATCH]).cpu()
                 yield batch
                 bar.advance(len(batch))
-
-
-def texture_noise(images: Tensor) -> Tensor:
-    """Return gray noise, the sum of three scales: Gaussian of standard deviation 1 at full, half and quarter size.
-
-    Natural texture has energy at all scales. A generator that leaves target images as they are takes such noise for the
-    target's texture and elaborates it.
-
-    Parameters
-    ----------
-    images
-        float ``[N, C, H, W]``; the noise has this shape, the same in all channels.
-    """
-    count, _, height, width = images.shape
-    noise = images.new_zeros(count, 1, height, width)
-    for block in (1, 2, 4):
-        coarse = torch.randn(count, 1, math.ceil(height / block), math.ceil(width / block), device=images.device)
-        noise += F.interpolate(coarse, (height, width), mode="bilinear")
-    return noise.expand_as(images)
 
 
 class TranslatedImages:

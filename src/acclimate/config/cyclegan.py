@@ -26,6 +26,10 @@ class CycleConfig(UNetConfig):
     discriminator_ceiling
         Accuracy on a batch above which a discriminator rests for the step: keeps it in the band that the paper found
         healthy, 0.6 to 0.8; 1 never rests.
+    training_noise
+        Standard deviation of texture-like noise on the source images that G redraws in training, in units of [-1, 1];
+        F is to give back the source without it. So G takes from the noise what the source does not say, such as the
+        kind of a background; ``translation_noise`` should be as strong. 0 for none.
     pool
         Generated images that the discriminators are shown again later, a domain; 0 for none.
     """
@@ -35,11 +39,12 @@ class CycleConfig(UNetConfig):
     cycle_share: float = 1.0
     identity_share: float = 1.0
     discriminator_ceiling: float = 1.0
+    training_noise: float = 0.0
     pool: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("pool", "cycle_weight", "identity_weight"):
+        for name in ("pool", "cycle_weight", "identity_weight", "training_noise"):
             self._check(name, getattr(self, name) >= 0, "0 or more")
         for name in ("cycle_share", "identity_share"):
             self._check(name, 0 < getattr(self, name) <= 1, "above 0 and at most 1")

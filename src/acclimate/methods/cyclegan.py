@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from acclimate.config import CycleConfig
 from acclimate.distributed import Processes
+from acclimate.images import with_texture_noise
 from acclimate.losses import discriminator_accuracy, lsgan_discriminator, lsgan_generator, reconstruction
 from acclimate.methods.base import AdaptationData, DomainBatches, Method, Task, adam, register
 from acclimate.networks import PatchGAN, UNet, init_normal
@@ -29,7 +30,9 @@ class CycleGAN(Method):
     by G then trains the classifier.
 
     Departures from the paper and its author's notebook: G([x; y]) is one call, which instance norm makes exact; a
-    discriminator takes one step on real and generated images together where the notebook takes two.
+    discriminator takes one step on real and generated images together where the notebook takes two; with
+    ``training_noise`` G redraws noisy source images, as an Augmented CycleGAN draws from a latent code (Almahairi et
+    al., arXiv:1802.10151).
     """
 
     translates = True
@@ -77,7 +80,8 @@ class CycleGAN(Method):
         cycled = math.ceil(config.cycle_share * len(x))
         same = math.ceil(config.identity_share * len(x)) if config.identity_weight else 0
         with self.engine.autocast(), frozen(self.D_X, self.D_Y):
-            fake_y, same_y = self.G(torch.cat([x, y[:same]])).float().split([len(x), same])
+            redrawn = with_texture_noise(x, config.training_noise)
+            fake_y, same_y = self.G(torch.cat([redrawn, y[:same]])).float().split([len(x), same])
             fake_x, same_x = self.F(torch.cat([y, x[:same]])).float().split([len(y), same])
             losses = {
                 "G_adversarial": lsgan_generator(self.D_Y(fake_y)),
