@@ -39,6 +39,7 @@ TINY: dict[str, Any] = {
     "precision": "float32",
     "adapt": "offline",
     "translation_noise": 0.0,
+    "training_noise": 0.0,
     "classifier_batch_size": 256,
     "share_bars": False,
 }
