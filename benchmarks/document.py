@@ -18,20 +18,19 @@ DOCUMENT = Path(__file__).parents[1] / "docs" / "performance.md"
 ENVIRONMENT = ("device", "threads", "precision", "versions", "commit")
 
 
-def tables(name: str, value: Any) -> Iterator[str]:
-    """Yield a table of what was measured under a name, or one for each of its parts where they differ in kind."""
-    rows = value if all(isinstance(row, Mapping) for row in value.values()) else {"": value}
-    columns = [*next(iter(rows.values()))]
-    if any([*row] != columns or any(isinstance(cell, Mapping) for cell in row.values()) for row in rows.values()):
-        for part, inner in value.items():
-            if isinstance(inner, Mapping):
-                yield from tables(f"{name}, {part}", inner)
-        value = {part: inner for part, inner in value.items() if not isinstance(inner, Mapping)}
-        rows, columns = {"": value}, [*value]
-    if columns:
-        yield markdown(
-            [name, *columns], [[label, *(_shown(row[column]) for column in columns)] for label, row in rows.items()]
-        )
+def tables(name: str, value: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the tables of what was measured under a name: parts of one kind are the rows of one table."""
+    parts = {part: inner for part, inner in value.items() if isinstance(inner, Mapping)}
+    own = {part: inner for part, inner in value.items() if part not in parts}
+    kinds = {tuple(inner) for inner in parts.values()}
+    nested = any(isinstance(cell, Mapping) for inner in parts.values() for cell in inner.values())
+    if len(kinds) == 1 and not nested:
+        yield markdown([name, *kinds.pop()], [[part, *map(_shown, inner.values())] for part, inner in parts.items()])
+    else:
+        for part, inner in parts.items():
+            yield from tables(f"{name}, {part}", inner)
+    if own:
+        yield markdown([name, *own], [["", *map(_shown, own.values())]])
 
 
 def _shown(value: Any) -> str:
