@@ -54,7 +54,7 @@ def test_texture_noise_is_as_strong_in_each_octave_and_half_of_it_is_gray() -> N
 
     assert (
         difference(1) < difference(4) < difference(10)
-    )  # what has three scales alone is even from the fourth pixel on
+    )  # three scales alone are even from the fourth on
 
 
 def test_texture_noise_of_gray_images_is_as_strong() -> None:
