@@ -34,30 +34,21 @@ def test_without_noise_images_come_back_to_the_byte() -> None:
 
 def test_noise_is_added_before_translating_and_images_stay_in_range() -> None:
     torch.manual_seed(0)
-    gray, black = (torch.full((256, 3, 32, 32), value, dtype=torch.uint8) for value in (128, 0))
+    gray, black = (torch.full((8, 3, 32, 32), value, dtype=torch.uint8) for value in (128, 0))
     noise = to_float(translator(0.1)(gray)) - to_float(gray)
     assert noise.std().item() == pytest.approx(0.1 * texture_noise(torch.zeros(64, 3, 32, 32)).std().item(), rel=0.1)
     assert abs(noise.mean().item()) < 0.02
     assert (to_float(translator(0.3)(black)) == -1).float().mean().item() == pytest.approx(0.5, abs=0.05)
 
 
-def test_texture_noise_is_as_strong_in_each_octave_and_half_of_it_is_gray() -> None:
+def test_texture_noise_is_gray_and_has_three_scales() -> None:
     torch.manual_seed(0)
-    noise = texture_noise(torch.zeros(2000, 3, 16, 15))
-    assert noise.shape == (2000, 3, 16, 15)
-    correlation = torch.corrcoef(noise[:, :, 8, 4].T)
-    assert correlation[0, 2].item() == pytest.approx(0.5, abs=0.1)
-    assert 3 < noise.var().item() < 5  # five octaves, of which enlarging has taken a part
-
-    def difference(shift: int) -> float:
-        return (noise[..., 8, 4] - noise[..., 8, 4 + shift]).var().item()
-
-    assert (
-        difference(1) < difference(4) < difference(10)
-    )  # three scales alone are even from the fourth on
-
-
-def test_texture_noise_of_gray_images_is_as_strong() -> None:
-    torch.manual_seed(0)
-    gray, rgb = (texture_noise(torch.zeros(2000, channels, 16, 16)).std().item() for channels in (1, 3))
-    assert gray == pytest.approx(rgb, rel=0.05)
+    noise = texture_noise(torch.zeros(200, 3, 16, 15))
+    assert noise.shape == (200, 3, 16, 15)
+    assert torch.equal(noise[:, 0], noise[:, 2])
+    assert 1 < noise.var().item() < 3  # the finest alone has 1
+    near, far = (
+        torch.corrcoef(torch.stack([noise[:, 0, 8, 4], noise[:, 0, 8, 4 + shift]]))[0, 1].item() for shift in (1, 8)
+    )
+    assert near > 0.2
+    assert abs(far) < 0.2

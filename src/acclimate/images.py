@@ -146,25 +146,22 @@ def image_files(folder: Path) -> list[Path]:
 
 
 def texture_noise(images: Tensor) -> Tensor:
-    """Return noise that has the statistics of natural texture: as strong in each octave, half gray and half colour.
+    """Return gray noise, the sum of three scales: Gaussian of standard deviation 1 at full, half and quarter size.
 
-    The power of natural images falls with the square of the frequency, so that each octave holds the same (Field,
-    doi:10.1364/JOSAA.4.002379). Octaves are Gaussian noise of standard deviation 1 at full size, half of it, and so on
-    down to one pixel, enlarged; one half of their variance is the same in all channels. A generator that leaves target
-    images as they are takes such noise for the target's texture and elaborates it.
+    Natural texture has energy at all scales. A generator that leaves target images as they are takes such noise for the
+    target's texture and elaborates it.
 
     Parameters
     ----------
     images
-        float ``[N, C, H, W]``; the noise has this shape.
+        float ``[N, C, H, W]``; the noise has this shape, the same in all channels.
     """
-    count, channels, height, width = images.shape
-    noise = torch.zeros_like(images)
-    for octave in range(math.ceil(math.log2(max(height, width))) + 1):
-        size = (math.ceil(height / 2**octave), math.ceil(width / 2**octave))
-        gray, colour = (torch.randn(count, planes, *size, device=images.device) for planes in (1, channels))
-        noise += F.interpolate((gray + colour) / math.sqrt(2), (height, width), mode="bilinear")
-    return noise
+    count, _, height, width = images.shape
+    noise = images.new_zeros(count, 1, height, width)
+    for block in (1, 2, 4):
+        coarse = torch.randn(count, 1, math.ceil(height / block), math.ceil(width / block), device=images.device)
+        noise += F.interpolate(coarse, (height, width), mode="bilinear")
+    return noise.expand_as(images)
 
 
 def with_texture_noise(images: Tensor, std: float) -> Tensor:
