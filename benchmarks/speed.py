@@ -149,14 +149,10 @@ def measure_pipeline(root: str | None, out: Path, steps: dict[str, Any]) -> dict
     """Run the whole ``fast`` pipeline from an empty cache; beside it, the textbook's 6,400 steps of the notebook."""
     pair = ["mnist", "mnist-m"] if root else ["digits", "digits-m"]
     words = [sys.executable, "-m", "acclimate", "run", *pair, "--preset", "fast", "--out", str(out)]
+    words += ["--data-root", root] if root else []
     with tempfile.TemporaryDirectory() as cache:
         begin = time.perf_counter()
-        subprocess.run(
-            [*words, *(["--data-root", root] if root else [])],
-            env=os.environ | {"ACCLIMATE_CACHE": cache},
-            check=True,
-            capture_output=True,
-        )
+        subprocess.run(words, env=os.environ | {"ACCLIMATE_CACHE": cache}, check=True, capture_output=True)
         minutes = (time.perf_counter() - begin) / 60
     result = json.loads((out / "result.json").read_text())
     kept = {key: result[key] for key in ("accuracy", "seconds", "peak_memory_mb")}
@@ -321,6 +317,8 @@ def main() -> None:
     if arguments.one_of_several:
         one_of_several(arguments.one_of_several, arguments.device, arguments.rounds)
         return
+    if arguments.pipeline and arguments.pipeline.exists():
+        parser.error(f"{arguments.pipeline} exists, the pipeline needs a new folder")
     engine = Engine.choose(arguments.device)
     root, rounds = arguments.data_root, arguments.rounds
     x, y, pair = images(root, 32)
