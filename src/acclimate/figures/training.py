@@ -24,8 +24,10 @@ def draw_training(analysis: Analysis) -> Figure:
     for panel, axis in zip(shown, axes, strict=True):
         axis.set_title(panel.title)
         if panel.band is not None:
-            axis.axhspan(*panel.band, color="#009e73", alpha=0.12, linewidth=0)
-            axis.text(1, panel.band[0], "60–80 % ", ha="right", va="bottom", transform=axis.get_yaxis_transform())
+            low, high = (100 * bound for bound in panel.band)
+            axis.axhspan(*panel.band, color="#009e73", alpha=0.12, linewidth=0, label=f"{low:.0f}–{high:.0f} %")
+        named = list(panel.curves) != [panel.title]
+        axis.set_ymargin(0.17 * len(panel.curves) if named else 0.05)  # room for the legend
         for number, (name, curve) in enumerate(panel.curves.items()):
             colour = COLOURS[number % len(COLOURS)]
             steps, values = curve.T.numpy()
@@ -40,7 +42,7 @@ def draw_training(analysis: Analysis) -> Figure:
         else:
             axis.set_ylabel("loss")
             axis.set_ylim(bottom=0 if all(bool((curve[:, 1] >= 0).all()) for curve in panel.curves.values()) else None)
-        if list(panel.curves) != [panel.title]:
+        if named:
             axis.legend(fontsize=7.5)
     return figure
 
