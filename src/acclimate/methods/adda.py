@@ -12,6 +12,7 @@ from acclimate.config import ADDAConfig
 from acclimate.losses import bce, discriminator_accuracy
 from acclimate.methods.base import AdaptationData, DomainBatches, Method, Task, adam, register
 from acclimate.networks import init_glorot
+from acclimate.networks.chain import Chain
 from acclimate.training import Engine, Phase, frozen
 
 
@@ -39,7 +40,7 @@ class ADDA(Method):
         super().__init__(config, task, engine)
         self.config = config
         self.source_encoder = task.classifier(config.classifier)
-        self.discriminator = nn.Sequential(
+        self.discriminator = Chain(
             nn.Linear(len(task.classes), 500),
             nn.ReLU(inplace=True),
             nn.Linear(500, 500),

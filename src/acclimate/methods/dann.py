@@ -14,6 +14,7 @@ from acclimate.config import DANNConfig
 from acclimate.losses import bce, discriminator_accuracy
 from acclimate.methods.base import AdaptationData, DomainBatches, Method, Task, adam, register
 from acclimate.networks import init_glorot
+from acclimate.networks.chain import Chain
 from acclimate.training import Engine, Phase
 
 
@@ -44,7 +45,7 @@ class DANN(Method):
         super().__init__(config, task, engine)
         self.config = config
         self.classifier = task.classifier(config.classifier)
-        self.domain_classifier = nn.Sequential(
+        self.domain_classifier = Chain(
             nn.Linear(self.classifier.feature_size, 100),
             nn.BatchNorm1d(100) if config.domain_batch_norm else nn.Identity(),
             nn.ReLU(inplace=True),

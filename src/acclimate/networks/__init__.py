@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from acclimate.networks.chain import Chain
 from acclimate.networks.classifiers import CLASSIFIERS, GTAClassifier, ImageClassifier, build_classifier
 from acclimate.networks.discriminators import NoisyDiscriminator, PooledDiscriminator
 from acclimate.networks.dtn import DTNDiscriminator, DTNEncoder, DTNGenerator
@@ -13,6 +14,7 @@ from acclimate.networks.unet import UNet
 
 __all__ = [
     "CLASSIFIERS",
+    "Chain",
     "DTNDiscriminator",
     "DTNEncoder",
     "DTNGenerator",

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from acclimate.config import ClassifierName
 from acclimate.errors import AcclimateError
+from acclimate.networks.chain import Chain
 
 
 class ImageClassifier(nn.Module):
@@ -25,9 +26,7 @@ class ImageClassifier(nn.Module):
 
     feature_size: int
 
-    def __init__(
-        self, features: nn.Sequential, head: Callable[[int], nn.Module], channels: int, image_size: int
-    ) -> None:
+    def __init__(self, features: Chain, head: Callable[[int], nn.Module], channels: int, image_size: int) -> None:
         super().__init__()
         self.features = features
         with torch.no_grad():  # in eval mode: no batch norm learns from these zeros
@@ -65,7 +64,7 @@ class GTAClassifier(ImageClassifier):
 
     def __init__(self, channels: int = 3, classes: int = 10, image_size: int = 32) -> None:
         padding = _check(image_size, classes)
-        features = nn.Sequential(
+        features = Chain(
             nn.Conv2d(channels, 64, 5, padding=padding),
             nn.MaxPool2d(2),
             nn.ReLU(inplace=True),
@@ -79,7 +78,7 @@ class GTAClassifier(ImageClassifier):
         )
         super().__init__(
             features,
-            lambda size: nn.Sequential(nn.Linear(size, 128), nn.ReLU(inplace=True), nn.Linear(128, classes)),
+            lambda size: Chain(nn.Linear(size, 128), nn.ReLU(inplace=True), nn.Linear(128, classes)),
             channels,
             image_size,
         )
@@ -96,7 +95,7 @@ class DANNClassifier(ImageClassifier):
 
     def __init__(self, channels: int = 3, classes: int = 10, image_size: int = 32) -> None:
         padding = _check(image_size, classes)
-        features = nn.Sequential(
+        features = Chain(
             nn.Conv2d(channels, 32, 5, padding=padding),
             nn.MaxPool2d(2),
             nn.ReLU(inplace=True),
@@ -107,7 +106,7 @@ class DANNClassifier(ImageClassifier):
         )
         super().__init__(
             features,
-            lambda size: nn.Sequential(
+            lambda size: Chain(
                 nn.Linear(size, 100),
                 nn.ReLU(inplace=True),
                 nn.Linear(100, 100),
@@ -130,7 +129,7 @@ class DANNBatchNormClassifier(ImageClassifier):
 
     def __init__(self, channels: int = 3, classes: int = 10, image_size: int = 32) -> None:
         padding = _check(image_size, classes)
-        features = nn.Sequential(
+        features = Chain(
             nn.Conv2d(channels, 64, 5, padding=padding),
             nn.BatchNorm2d(64),
             nn.MaxPool2d(2),
@@ -144,7 +143,7 @@ class DANNBatchNormClassifier(ImageClassifier):
         )
         super().__init__(
             features,
-            lambda size: nn.Sequential(
+            lambda size: Chain(
                 nn.Linear(size, 100),
                 nn.BatchNorm1d(100),
                 nn.ReLU(inplace=True),
@@ -173,7 +172,7 @@ class LeNet(ImageClassifier):
         side = image_size
         for _ in range(2):
             side = (side - 4 + 2 * padding) // 2
-        features = nn.Sequential(
+        features = Chain(
             nn.Conv2d(channels, 20, 5, padding=padding),
             nn.MaxPool2d(2),
             nn.ReLU(inplace=True),

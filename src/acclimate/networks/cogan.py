@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from acclimate.networks.chain import Chain
+
 LAYERS = 5
 """Of a generator."""
 
@@ -42,15 +44,15 @@ class CoupledGenerator(nn.Module):
         def layer(number: int) -> nn.Module:
             if number == LAYERS:
                 padding = (8 * side - 2 - image_size) // 2
-                return nn.Sequential(nn.ConvTranspose2d(width, channels, 6, padding=padding), nn.Tanh())
+                return Chain(nn.ConvTranspose2d(width, channels, 6, padding=padding), nn.Tanh())
             out = 8 * width // 2 ** (number - 1)
             first = nn.ConvTranspose2d(latent, out, side)
             convolution = first if number == 1 else nn.ConvTranspose2d(2 * out, out, 3, stride=2, padding=1)
-            return nn.Sequential(convolution, nn.BatchNorm2d(out, affine=False), nn.PReLU())
+            return Chain(convolution, nn.BatchNorm2d(out, affine=False), nn.PReLU())
 
         shared, private = range(1, LAYERS + 1 - private_layers), range(LAYERS + 1 - private_layers, LAYERS + 1)
-        self.shared = nn.Sequential(*map(layer, shared))
-        self.to_source, self.to_target = (nn.Sequential(*map(layer, private)) for _ in range(2))
+        self.shared = Chain(*map(layer, shared))
+        self.to_source, self.to_target = (Chain(*map(layer, private)) for _ in range(2))
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Draw from noise ``[N, latent]`` a source and a target image each, ``[N, C, H, W]`` in [-1, 1]."""
@@ -83,7 +85,7 @@ class CoupledDiscriminator(nn.Module):
         for _ in range(2):
             side = (side - 4 + 2 * padding) // 2
         self.from_source, self.from_target = (nn.Conv2d(channels, 20, 5, padding=padding) for _ in range(2))
-        self.shared = nn.Sequential(
+        self.shared = Chain(
             nn.MaxPool2d(2),
             nn.Conv2d(20, 50, 5, padding=padding),
             nn.MaxPool2d(2),

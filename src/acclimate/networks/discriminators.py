@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from acclimate.networks.chain import Chain
+
 SMALLEST_MAP = 4
 """Height and width at which the strided convolutions stop."""
 
@@ -63,7 +65,7 @@ class NoisyDiscriminator(nn.Module):
             layers += [nn.Conv2d(width, 2 * width, 3, 2, 1), nn.BatchNorm2d(2 * width, eps=1e-3)]
             layers += _after_layer(noise, dropout)
             side, width = (side + 1) // 2, 2 * width
-        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(width * side**2, 1))
+        self.layers = Chain(*layers, nn.Flatten(), nn.Linear(width * side**2, 1))
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images ``[N, C, H, W]`` in [-1, 1] to logits ``[N, 1]``, above 0 for real."""
@@ -97,7 +99,7 @@ class PooledDiscriminator(nn.Module):
         while side > SMALLEST_MAP:
             layers += [nn.Conv2d(width, 2 * width, 3, 2, 1), nn.BatchNorm2d(2 * width), *_after_layer(noise, dropout)]
             side, width = (side + 1) // 2, 2 * width
-        self.layers = nn.Sequential(*layers, nn.Conv2d(width, 1, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.layers = Chain(*layers, nn.Conv2d(width, 1, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images ``[N, C, H, W]`` in [-1, 1] to unbounded scores ``[N, 1]`` for least squares, near 1 for real."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from acclimate.networks.chain import Chain
+
 HALVINGS = 3
 
 
@@ -36,7 +38,7 @@ class DTNEncoder(nn.Module):
         for inputs, outputs in ((channels, width), (width, 2 * width), (2 * width, 4 * width)):
             layers += [nn.Conv2d(inputs, outputs, 3, 2, 1), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
         last = nn.Conv2d(4 * width, feature_size, _sides(image_size)[-1])
-        self.layers = nn.Sequential(*layers, last, nn.BatchNorm2d(feature_size), nn.Tanh(), nn.Flatten())
+        self.layers = Chain(*layers, last, nn.BatchNorm2d(feature_size), nn.Tanh(), nn.Flatten())
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images ``[N, C, H, W]`` in [-1, 1] to vectors ``[N, feature_size]`` in [-1, 1]."""
@@ -93,7 +95,7 @@ class DTNDiscriminator(nn.Module):
         layers: list[nn.Module] = []
         for inputs, outputs in ((channels, width), (width, 2 * width), (2 * width, 4 * width)):
             layers += [nn.Conv2d(inputs, outputs, 3, 2, 1), nn.BatchNorm2d(outputs), nn.LeakyReLU(0.2, inplace=True)]
-        self.layers = nn.Sequential(*layers, nn.Conv2d(4 * width, 3, _sides(image_size)[-1]), nn.Flatten())
+        self.layers = Chain(*layers, nn.Conv2d(4 * width, 3, _sides(image_size)[-1]), nn.Flatten())
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images ``[N, C, H, W]`` in [-1, 1] to logits ``[N, 3]``."""

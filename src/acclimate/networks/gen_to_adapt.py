@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from acclimate.networks.chain import Chain
+
 
 class FeatureGenerator(nn.Module):
     """Features of an image, a label and noise to a source-like image (arXiv:1704.01705, section 3).
@@ -45,7 +47,7 @@ class FeatureGenerator(nn.Module):
             nn.ReLU(inplace=True),
             nn.ConvTranspose2d(width, channels, 4, stride=2, padding=padding, bias=False),
         ]
-        self.layers = nn.Sequential(*layers)
+        self.layers = Chain(*layers)
 
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
         """Draw images ``[N, C, H, W]`` in [-1, 1] from features ``[N, F]``, one-hot labels ``[N, K]`` and new noise."""
@@ -82,7 +84,7 @@ class ClassDiscriminator(nn.Module):
                 nn.MaxPool2d(2),
             ]
         layers[-1] = nn.AdaptiveMaxPool2d(1)
-        self.features = nn.Sequential(*layers, nn.Flatten())
+        self.features = Chain(*layers, nn.Flatten())
         self.real, self.label = nn.Linear(2 * width, 1), nn.Linear(2 * width, classes)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from acclimate.errors import AcclimateError
+from acclimate.networks.chain import Chain
 from acclimate.networks.unet import instance_norm
 
 
@@ -28,7 +29,7 @@ class PatchGAN(nn.Module):
         super().__init__()
         if image_size < 8:
             raise AcclimateError(f"image size {image_size} is too small for the PatchGAN: use 8 or more")
-        self.layers = nn.Sequential(
+        self.layers = Chain(
             nn.Conv2d(channels, width, 3, 2, 1),
             nn.LeakyReLU(0.2, inplace=True),
             nn.Conv2d(width, 2 * width, 3, 2, 1),

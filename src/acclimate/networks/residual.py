@@ -5,13 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from acclimate.networks.chain import Chain
+
 
 class ResidualBlock(nn.Module):
     """x + BN(conv3(ReLU(BN(conv3(x)))))."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
+        self.layers = Chain(
             nn.Conv2d(width, width, 3, padding=1),
             nn.BatchNorm2d(width, eps=1e-3),
             nn.ReLU(inplace=True),
@@ -49,13 +51,13 @@ class ResidualGenerator(nn.Module):
     ) -> None:
         super().__init__()
         self.noise_size = noise_size
-        self.noise_plane = nn.Sequential(
+        self.noise_plane = Chain(
             nn.Linear(noise_size, image_size**2),
             nn.BatchNorm1d(image_size**2, eps=1e-3),
             nn.ReLU(inplace=True),
             nn.Unflatten(1, (1, image_size, image_size)),
         )
-        self.layers = nn.Sequential(
+        self.layers = Chain(
             nn.Conv2d(channels + 1, width, 3, padding=1),
             nn.ReLU(inplace=True),
             *(ResidualBlock(width) for _ in range(blocks)),

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from acclimate.config import DropoutMode
 from acclimate.errors import AcclimateError
+from acclimate.networks.chain import Chain
 
 
 def instance_norm(channels: int) -> nn.GroupNorm:
@@ -55,7 +56,7 @@ class Up(nn.Module):
         self.up = nn.ConvTranspose2d(inputs, channels, 3, stride=2, padding=1)
         self.norm = instance_norm(channels)
         self.dropout = dropout or nn.Identity()
-        self.layers = nn.Sequential(*block(2 * channels, channels), *block(channels, channels))
+        self.layers = Chain(*block(2 * channels, channels), *block(channels, channels))
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         x = self.up(x, output_size=list(skip.shape[-2:]))
@@ -102,10 +103,10 @@ class UNet(nn.Module):
                 f"image size {image_size} is too small for the U-Net, which halves it three times: use 8 or more"
             )
         w = width
-        self.stem = nn.Sequential(*block(channels, w, norm=False), *block(w, w, norm=False))
-        self.down1 = nn.Sequential(*block(w, 2 * w, 2, norm=False), *block(2 * w, 2 * w), *block(2 * w, 2 * w))
-        self.down2 = nn.Sequential(*block(2 * w, 4 * w, 2), *block(4 * w, 4 * w), *block(4 * w, 4 * w))
-        self.bottleneck = nn.Sequential(
+        self.stem = Chain(*block(channels, w, norm=False), *block(w, w, norm=False))
+        self.down1 = Chain(*block(w, 2 * w, 2, norm=False), *block(2 * w, 2 * w), *block(2 * w, 2 * w))
+        self.down2 = Chain(*block(2 * w, 4 * w, 2), *block(4 * w, 4 * w), *block(4 * w, 4 * w))
+        self.bottleneck = Chain(
             nn.Conv2d(4 * w, 8 * w, 3, 2, 1),
             nn.ReLU(inplace=True),
             nn.Conv2d(8 * w, 8 * w, 3, 1, 1),
