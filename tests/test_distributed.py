@@ -28,6 +28,8 @@ from conftest import batch, random_data, tiny
 
 SETTINGS = tiny("cyclegan", batch_size=8, dropout=0.0, steps=8, snapshots=2, checkpoint_every=4, target_only=False)
 
+RUN = ["-m", "acclimate", "run", "digits", "digits-m", "--device", "cpu"]
+
 
 def torchrun(count: int, *command: str, **environment: str) -> subprocess.Popen[str]:
     words = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", *command]
@@ -44,7 +46,7 @@ def flags(settings: dict[str, object]) -> list[str]:
 
 
 def run_command(out: Path, **changes: object) -> list[str]:
-    return ["-m", "acclimate", "run", "digits", "digits-m", "--out", str(out), *flags(SETTINGS | changes)]
+    return [*RUN, "--out", str(out), *flags(SETTINGS | changes)]
 
 
 def finish(process: subprocess.Popen[str]) -> str:
@@ -154,6 +156,30 @@ def test_a_dead_process_ends_the_run_with_an_error_and_a_checkpoint_for_any_numb
     assert Adaptation(out).run.result["processes"] == 1
 
 
+FULL_DISK = """
+import errno, os, sys
+from acclimate.cli import main
+from acclimate.runs import Run
+
+def full(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+if os.environ["RANK"] == "0":
+    Run.save_checkpoint = full
+main(sys.argv[1:])
+"""
+
+
+def test_the_others_do_not_wait_for_one_that_failed(tmp_path: Path) -> None:
+    script = tmp_path / "full.py"
+    script.write_text(FULL_DISK)
+    process = torchrun(2, str(script), *run_command(tmp_path / "run", steps=4000)[2:])
+    _, error = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert "acclimate: writing: No space left on device" in error
+    assert "exitcode  : 2 " in error  # what main exits with: nothing crashed on the way out
+
+
 SHORT_PHASE = """
 import os, signal, sys
 from pathlib import Path
@@ -187,7 +213,7 @@ def test_one_process_interrupted_in_a_short_phase_stops_all_at_its_end(tmp_path:
 def test_methods_with_pools_and_batch_norm_resume_as_an_unbroken_run(method: str, tmp_path: Path) -> None:
     settings = tiny(method, batch_size=8, steps=120, checkpoint_every=10, repeats=1, target_only=False)
     settings |= {"pool": 8, "warmup_steps": 4} if method == "sbada-gan" else {"classifier": "dann-bn", "image_size": 16}
-    command = ["-m", "acclimate", "run", "digits", "digits-m", "--method", method, *flags(settings)]
+    command = [*RUN, "--method", method, *flags(settings)]
     finish(torchrun(2, *command, "--out", str(tmp_path / "whole")))
 
     broken = tmp_path / "broken"

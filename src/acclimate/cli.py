@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import field, fields, make_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, get_type_hints
 
 from cyclopts import App, Parameter
 
@@ -36,18 +36,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
         build_app(tokens)(tokens)
     except AcclimateError as error:
         say(f"acclimate: {error}", error=True)
-        sys.exit(error.exit_code)
+        _leave(error.exit_code)
     except KeyboardInterrupt:
         say("acclimate: interrupted; a run goes on with: acclimate run --resume RUN")
-        sys.exit(130)
+        _leave(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+        _leave(141)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
             raise
         say(f"acclimate: {error.filename or 'writing'}: {error.strerror}", error=True)
-        sys.exit(2)
+        _leave(2)
+
+
+def _leave(code: int) -> NoReturn:
+    """Exit. One of several processes does so at once, so that the others see it go and nothing waits for them."""
+    together = sys.modules.get("torch.distributed")
+    if together is not None and together.is_initialized():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def build_app(tokens: Sequence[str]) -> App:
@@ -132,9 +142,12 @@ def _run_command(tokens: Sequence[str]) -> Any:
         from acclimate.adaptation import Adaptation
         from acclimate.distributed import joined
         from acclimate.methods import find_method
+        from acclimate.runs import Run
 
         if threads is not None:
             torch.set_num_threads(max(1, threads))
+        if resume is not None and device is None:
+            device = Run(resume).config["device"]
         with joined(device):
             if resume is not None:
                 if source is not None or target is not None:

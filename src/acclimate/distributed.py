@@ -24,10 +24,14 @@ from acclimate.errors import AcclimateError, LostProcessError
 T = TypeVar("T")
 
 PATIENCE = timedelta(days=2)
-"""How long processes wait for one another: while the first prepares a domain or translates, the others have a rest.
+"""How long processes wait for one another's word: while the first prepares a domain or translates, the others rest."""
 
-One that dies is noticed at once, as its connections close.
-"""
+STEP_PATIENCE = timedelta(minutes=30)
+"""How long they wait for one another's gradients. Words go by gloo, which notices at once when a process dies; NCCL,
+which carries gradients between GPUs, does not."""
+
+_words: dist.ProcessGroup | None = None
+"""The group that passes words, not gradients."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ class Processes:
             return [value]
         values: list[T] = [value] * self.count
         with _watched():
-            dist.all_gather_object(values, value)
+            dist.all_gather_object(values, value, group=_words)
         return values
 
     def agree(self, value: T) -> T:
@@ -114,7 +118,7 @@ class Processes:
             return value
         values = [value]
         with _watched():
-            dist.broadcast_object_list(values)
+            dist.broadcast_object_list(values, group=_words)
         return values[0]
 
     def any(self, flag: bool) -> bool:
@@ -143,6 +147,8 @@ def _watched() -> Iterator[None]:
     """Turn the failure of a message into an error that says what to do."""
     try:
         yield
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError as error:
         raise LostProcessError(
             f"another process of this run is gone or does not answer ({str(error).splitlines()[0][:120]})"
@@ -151,7 +157,11 @@ def _watched() -> Iterator[None]:
 
 @contextmanager
 def joined(device: str | None) -> Iterator[None]:
-    """Join the processes that ``torchrun`` has started, if it has, and leave them at the end."""
+    """Join the processes that ``torchrun`` has started, if it has, and leave them at the end.
+
+    Not after an error: leaving waits for what is under way between GPUs, perhaps with a process that is gone.
+    """
+    global _words
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         yield
         return
@@ -162,18 +172,18 @@ def joined(device: str | None) -> Iterator[None]:
     on_gpu = torch.cuda.is_available() if device in (None, "auto") else str(device).startswith("cuda")
     if on_gpu:
         _take_gpu(device)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=PATIENCE)
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
+    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=STEP_PATIENCE)
+    _words = dist.new_group(backend="gloo", timeout=PATIENCE)
+    yield
+    dist.destroy_process_group()
+    _words = None
 
 
 def _take_gpu(device: str | None) -> None:
     """Give each process of a machine a GPU of its own."""
     number, there = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
     if device not in (None, "auto", "cuda"):
-        raise AcclimateError(f"each process takes a GPU of its own: leave out --device {device}, or say cuda")
+        raise AcclimateError(f"each process takes a GPU of its own: say --device cuda instead of {device}")
     if number >= there:
         raise AcclimateError(f"this machine has {there} GPUs: start no more processes on it")
     torch.cuda.set_device(number)
