@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import types
+import weakref
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -25,15 +26,17 @@ from torch import Tensor
 
 import acclimate
 from acclimate import Adaptation, TranslatedImages, adapt
+from acclimate.classification import ClassifierTraining
 from acclimate.compilation import _has_compiler
 from acclimate.config import Config
+from acclimate.domains import LabelledImages
 from acclimate.errors import AcclimateError, DataError, RunError
 from acclimate.inference import predict_files, translate_files
-from acclimate.methods import METHODS
+from acclimate.methods import METHODS, Task
 from acclimate.results import measure
 from acclimate.selection import RULES, candidates, choose, score_snapshots, study
 from acclimate.state import load_tree
-from acclimate.training import train
+from acclimate.training import Engine, train
 from conftest import TINY, tiny
 
 
@@ -263,6 +266,32 @@ def test_offline_and_on_the_fly_give_the_same_classifier(finished: Adaptation, t
     assert fly.run.result["translation"] == {"images": 512, "bytes_on_disk": 0}
 
 
+def test_what_translation_cost_goes_on_after_a_resume(finished: Adaptation) -> None:
+    def training() -> ClassifierTraining:
+        adapted = TranslatedImages(finished.source.labelled("train"), finished.translator())
+        val = finished.source.labelled("val")
+        return ClassifierTraining("mine", adapted, val, finished.config, finished.task, finished.engine, seed=0)
+
+    broken, resumed = training(), training()
+    for number in range(2):
+        broken.step(number)
+    resumed.load_state_dict(broken.state_dict())
+    assert resumed.translation() == broken.translation()
+    assert resumed.translation()["seconds"] > 0
+    resumed.step(2)
+    assert resumed.translation()["images"] == broken.translation()["images"] + broken.batches.size(2)
+
+
+def test_a_training_that_is_over_holds_no_images() -> None:
+    images = LabelledImages(torch.zeros(200, 3, 8, 8, dtype=torch.uint8), torch.arange(200) % 10)
+    held = weakref.ref(images.pixels)
+    task = Task(3, 8, tuple("0123456789"))
+    training = ClassifierTraining("mine", images, images, Config(image_size=8), task, Engine(), seed=0)
+    training.phase.step(0)
+    del training, images
+    assert held() is None
+
+
 def test_alive_dropout_draws_anew_on_the_fly(finished: Adaptation) -> None:
     images = TranslatedImages(finished.source.labelled("train"), finished.translator())
     indices = torch.arange(20)
@@ -286,9 +315,6 @@ def test_python_in_a_few_lines(finished: Adaptation, tmp_path: Path) -> None:
     run.train_method()
     adapted = TranslatedImages(run.source.labelled("train"), run.translator())
     val = TranslatedImages(run.source.labelled("val"), run.translator()).batch(torch.arange(200))
-    from acclimate.classification import ClassifierTraining
-    from acclimate.domains import LabelledImages
-
     training = ClassifierTraining("mine", adapted, LabelledImages(*val), run.config, run.task, run.engine, seed=0)
     train(training.phase, run.run, run.engine, seed=0)
     probabilities = acclimate.Classifier([training.classifier], run.source.classes, run.engine).probabilities(

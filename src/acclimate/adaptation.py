@@ -396,9 +396,8 @@ class Adaptation:
         train_set, val = self._classifier_data(kind)
         training = ClassifierTraining(name, train_set, val, self.config, self.task, self.engine, self.config.seed)
         seconds = self._train(training.phase)
-        cost = training.train.cost if isinstance(training.train, TranslatedImages) else {"seconds": 0.0, "images": 0}
-        cost["images"] = sum(self.group.gather(cost["images"]))
-        return {"weights": training.classifier.state_dict(), "seconds": seconds, "translation": cost, "reused": False}
+        weights, cost = training.classifier.state_dict(), training.translation()
+        return {"weights": weights, "seconds": seconds, "translation": cost, "reused": False}
 
     def trained_kinds(self) -> list[str]:
         """Return the kinds of classifiers that are trained."""

@@ -16,7 +16,7 @@ from acclimate.images import to_float
 from acclimate.methods.base import Task
 from acclimate.networks import init_glorot
 from acclimate.training import Batches, Engine, Phase, seed_for
-from acclimate.translation import TranslatedImages
+from acclimate.translation import Cost, TranslatedImages
 
 EVALUATION_BATCH = 500
 MIN_DELTA = 1e-4
@@ -76,9 +76,14 @@ class ClassifierTraining:
         )
         images = self.train.source if isinstance(self.train, TranslatedImages) else self.train
         self._feed = Feed(engine, (images.pixels, self.batches), (images.labels, self.batches))
-        self.phase = Phase(
-            name,
-            config.classifier_epochs * self.batches.steps_per_epoch,
+        self.name, self.steps = name, config.classifier_epochs * self.batches.steps_per_epoch
+
+    @property
+    def phase(self) -> Phase:
+        """The training as a phase of a run; it is not kept, as it would keep this and its images in a circle."""
+        return Phase(
+            self.name,
+            self.steps,
             self.step,
             {"classifier": self.classifier, "optimizer": self.optimizer, "stopping": self.stopping, "training": self},
             self.batches.steps_per_epoch,
@@ -88,9 +93,9 @@ class ClassifierTraining:
     def run_alone(self) -> None:
         """Train to the end without a run directory: no logs, no checkpoints."""
         with self.engine.seeded(seed_for(*self.weights_seed, "training")):
-            for number in range(self.phase.steps):
+            for number in range(self.steps):
                 self.step(number)
-                if (number + 1) % self.phase.steps_per_epoch == 0 and self.end_epoch()[1]:
+                if (number + 1) % self.batches.steps_per_epoch == 0 and self.end_epoch()[1]:
                     return
 
     def _draw_weights(self) -> None:
@@ -98,10 +103,19 @@ class ClassifierTraining:
             init_glorot(self.classifier)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"restarts": self.restarts}
+        return {"restarts": self.restarts, "translation": self.translation()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.restarts = state_dict["restarts"]
+        if isinstance(self.train, TranslatedImages):
+            before = state_dict["translation"]
+            first = self.engine.processes.first  # its images are those of all until now
+            self.train.cost = Cost(before["seconds"], before["images"] if first else 0)
+
+    def translation(self) -> dict[str, Any]:
+        """Return the seconds of translation on the fly and how many images; all processes must call this."""
+        cost = self.train.cost if isinstance(self.train, TranslatedImages) else Cost()
+        return {"seconds": cost.seconds, "images": sum(self.engine.processes.gather(cost.images))}
 
     def step(self, number: int) -> Mapping[str, Tensor]:
         """Update the classifier on one batch."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -39,27 +40,38 @@ class Feed:
         self._gathered: dict[int, Future[list[Tensor]]] = {}
         if fits(sum(array.nbytes for array, _ in columns), device):
             self._columns = tuple((array.to(device), batches) for array, batches in columns)
-        else:
-            self._thread = ThreadPoolExecutor(1, thread_name_prefix="feed")
+        else:  # the thread must say itself which GPU the memory is pinned for
+            choose = partial(torch.cuda.set_device, device) if device.type == "cuda" else None
+            self._thread = ThreadPoolExecutor(1, "feed", choose)
 
     def __getitem__(self, step: int) -> list[Tensor]:
         """Return a step's batch of each array, or this process's share of it."""
         if self._thread is None:
-            return [array[self._share(batches[step]).to(self._device)] for array, batches in self._columns]
+            orders = dict.fromkeys(batches for _, batches in self._columns)
+            indices = {batches: self._to_device(self._share(batches[step])) for batches in orders}
+            return [array[indices[batches]] for array, batches in self._columns]
         wanted = range(step, step + AHEAD + 1)  # others, of steps before a jump, are dropped
         self._gathered = {one: self._gathered.get(one) or self._thread.submit(self._gather, one) for one in wanted}
-        return [batch.to(self._device, non_blocking=True) for batch in self._gathered.pop(step).result()]
+        return [self._to_device(batch) for batch in self._gathered.pop(step).result()]
 
     def _gather(self, step: int) -> list[Tensor]:
         # NumPy gathers in this thread alone; torch would start threads that compete with the step's
         found = [
             torch.from_numpy(array.numpy()[self._share(batches[step]).numpy()]) for array, batches in self._columns
         ]
-        return [batch.pin_memory() for batch in found] if self._device.type == "cuda" else found
+        return [self._pinned(batch) for batch in found]
+
+    def _to_device(self, batch: Tensor) -> Tensor:
+        """Send a batch to the device without waiting for its arrival."""
+        return self._pinned(batch).to(self._device, non_blocking=True)
+
+    def _pinned(self, batch: Tensor) -> Tensor:
+        return batch.pin_memory() if self._device.type == "cuda" else batch  # itself if it is pinned already
 
 
 def fits(size: int, device: torch.device) -> bool:
     """Whether arrays of ``size`` bytes may rest on the device: see :data:`SHARE`."""
     if device.type == "cuda":
-        return size <= SHARE * torch.cuda.mem_get_info(device)[0]
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # kept by torch
+        return size <= SHARE * (torch.cuda.mem_get_info(device)[0] + unused)
     return size <= SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

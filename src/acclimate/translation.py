@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -58,6 +59,49 @@ class Translator:
                 bar.advance(len(batch))
 
 
+class Cost:
+    """What translation has cost so far. A GPU is not waited for: it marks the time itself, between what it does.
+
+    Parameters
+    ----------
+    seconds, images
+        Spent before.
+
+    Attributes
+    ----------
+    images
+        Images translated.
+    """
+
+    def __init__(self, seconds: float = 0.0, images: int = 0) -> None:
+        self.images, self._seconds = images, seconds
+        self._marks: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
+
+    @contextmanager
+    def of(self, images: int, device: torch.device) -> Iterator[None]:
+        """Add what is done in this context on so many images."""
+        if device.type == "cuda":
+            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            begin.record()
+            yield
+            end.record()
+            self._marks.append((begin, end))
+        else:
+            start = time.monotonic()
+            yield
+            self._seconds += time.monotonic() - start
+        self.images += images
+
+    @property
+    def seconds(self) -> float:
+        """Seconds spent; a GPU is waited for."""
+        for begin, end in self._marks:
+            end.synchronize()
+            self._seconds += begin.elapsed_time(end) / 1000
+        self._marks.clear()
+        return self._seconds
+
+
 class TranslatedImages:
     """A labelled set whose images are translated anew each time they are drawn.
 
@@ -73,12 +117,12 @@ class TranslatedImages:
     Attributes
     ----------
     cost
-        Seconds spent and images translated so far.
+        What translation has cost so far.
     """
 
     def __init__(self, source: LabelledImages, translator: Translator) -> None:
         self.source, self.translator = source, translator
-        self.cost = {"seconds": 0.0, "images": 0}
+        self.cost = Cost()
 
     def __len__(self) -> int:
         return len(self.source)
@@ -95,11 +139,8 @@ class TranslatedImages:
 
     def redraw(self, pixels: Tensor) -> Tensor:
         """Translate some of the source's images, uint8 ``[N, C, H, W]``, and add to the cost."""
-        start = time.monotonic()
-        translated = self.translator(pixels)
-        self.cost["seconds"] += time.monotonic() - start
-        self.cost["images"] += len(pixels)
-        return translated
+        with self.cost.of(len(pixels), self.translator.engine.device):
+            return self.translator(pixels)
 
     def first(self, count: int | None) -> TranslatedImages:
         """Return the first ``count`` images, all for None."""
