@@ -27,6 +27,7 @@ from acclimate.methods import AdaptationData, Method, Task, find_method
 from acclimate.progress import say
 from acclimate.results import KINDS, SCHEMA, build_result
 from acclimate.runs import Run
+from acclimate.samples import run_samples
 from acclimate.state import load_tree, save_tree, write_json
 from acclimate.training import Engine, Phase, seed_for, train
 from acclimate.translation import TranslatedImages, Translator
@@ -230,8 +231,6 @@ class Adaptation:
         if (self.run.path / "result.json").exists():
             return self.run.result
         if self.method_class.translates:
-            from acclimate.figures import run_samples  # matplotlib takes a second
-
             run_samples(self, self.run.path / "figures" / "samples.png")
         result = build_result(self)
         write_json(self.run.path / "result.json", result)

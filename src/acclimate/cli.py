@@ -609,7 +609,7 @@ def data_show(
         The picture; by default NAME.png in the current folder.
     """
     from acclimate.domains import open_domain
-    from acclimate.figures import domain_samples
+    from acclimate.samples import domain_samples
 
     domain = open_domain(name, _options(data_root, image_size, channels))
     print(json.dumps(domain.describe(), indent=1))

@@ -12,13 +12,11 @@ from matplotlib.figure import Figure
 from acclimate.analysis import Analysis, analyse
 from acclimate.figures.classification import draw_confusion, draw_flips
 from acclimate.figures.images import (
-    domain_samples,
     draw_cycles,
     draw_domains,
     draw_film,
     draw_nearest,
     draw_repeats,
-    run_samples,
     write_animation,
 )
 from acclimate.figures.maps import draw_features, draw_pixels, draw_source_features
@@ -29,7 +27,7 @@ from acclimate.state import write_json
 if TYPE_CHECKING:
     from acclimate.adaptation import Adaptation
 
-__all__ = ["FIGURES", "domain_samples", "run_samples", "write_figures"]
+__all__ = ["FIGURES", "write_figures"]
 
 
 @dataclass(frozen=True)

@@ -12,30 +12,13 @@ from PIL import Image
 from torch import Tensor
 
 from acclimate.analysis import Analysis, one_of_each
-from acclimate.domains.base import SPLITS, Domain
-from acclimate.figures.style import image_rows, save, styled
+from acclimate.figures.style import image_rows, styled
 
 if TYPE_CHECKING:
-    from acclimate.adaptation import Adaptation
+    pass
 
 COLUMNS = 12
 FRAME_MILLISECONDS, LAST_FRAME_MILLISECONDS = 500, 2_000
-
-
-def domain_samples(domain: Domain, path: Path, count: int = 16) -> Path:
-    """Write a picture of the first images of each split."""
-    rows = [(split, domain.images(split).pixels[:count]) for split in SPLITS]
-    with styled():
-        return save(image_rows([(split, images) for split, images in rows if len(images)]), path)
-
-
-def run_samples(adaptation: Adaptation, path: Path, count: int = 16) -> Path:
-    """Write a picture of source images, the same redrawn in the target's style, and target images."""
-    source = adaptation.data.source_val.pixels[:count]
-    translated = adaptation.translator().all(source, seed=0)
-    target = adaptation.data.target_train.pixels[:count]
-    with styled():
-        return save(image_rows([("source", source), ("translated", translated), ("target", target)]), path)
 
 
 def draw_domains(analysis: Analysis) -> Figure:

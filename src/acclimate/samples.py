@@ -1,0 +1,53 @@
+"""Pictures of a few images of a domain or of a run, by Pillow alone: Matplotlib takes half a second to import."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from acclimate.domains.base import SPLITS, Domain
+
+if TYPE_CHECKING:
+    from acclimate.adaptation import Adaptation
+
+CELL, GAP, FONT_SIZE = 66, 4, 18
+"""Pixels: about what an image is enlarged to, by a whole number of times; between images; of the words."""
+
+
+def domain_samples(domain: Domain, path: Path, count: int = 16) -> Path:
+    """Write a picture of the first images of each split."""
+    rows = [(split, domain.images(split).pixels[:count]) for split in SPLITS]
+    return draw_rows([(split, images) for split, images in rows if len(images)], path)
+
+
+def run_samples(adaptation: Adaptation, path: Path, count: int = 16) -> Path:
+    """Write a picture of source images, the same redrawn in the target's style, and target images."""
+    source = adaptation.data.source_val.pixels[:count]
+    translated = adaptation.translator().all(source, seed=0)
+    target = adaptation.data.target_train.pixels[:count]
+    return draw_rows([("source", source), ("translated", translated), ("target", target)], path)
+
+
+def draw_rows(rows: Sequence[tuple[str, Tensor]], path: Path) -> Path:
+    """Write a picture of rows of images, uint8 ``[N, C, H, W]`` of one size, each with a word before it."""
+    font = ImageFont.load_default(FONT_SIZE)
+    size = rows[0][1].shape[-1]
+    cell = size * max(1, round(CELL / size))
+    left = round(max(font.getlength(name) for name, _ in rows)) + 3 * GAP
+    longest = max(len(images) for _, images in rows)
+    pitch = cell + GAP
+    picture = Image.new("RGB", (left + pitch * longest, GAP + pitch * len(rows)), "white")
+    draw = ImageDraw.Draw(picture)
+    for row, (name, images) in enumerate(rows):
+        top = GAP + pitch * row
+        draw.text((left - 2 * GAP, top + cell / 2), name, "black", font, anchor="rm")
+        for column, image in enumerate(images.permute(0, 2, 3, 1).cpu().numpy()):
+            shown = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+            picture.paste(shown.resize((cell, cell), Image.Resampling.NEAREST), (left + pitch * column, top))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path)
+    return path
