@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,12 @@ def ceilings(engine: Engine, rounds: int) -> dict[str, float]:
         "copy": lambda: memory.clone(),
     }
     calls = 1 if device.type == "cpu" else 100  # one alone takes a GPU less time than it takes to start it
-    many = {name: lambda call=call: [call() for _ in range(calls)] for name, call in candidates.items()}
+
+    def repeated(call: Callable[[], Any]) -> None:
+        for _ in range(calls):
+            call()
+
+    many = {name: partial(repeated, call) for name, call in candidates.items()}
     times = {name: seconds / calls for name, seconds in in_turns(many, rounds, device).items()}
     return {
         "matmul_gflops": 2 * n**3 / times["matmul"] / 1e9,

@@ -271,3 +271,16 @@ def test_it_runs_as_a_module() -> None:
         [sys.executable, "-m", "acclimate", "--version"], capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == "0.1.0"
+
+
+def test_an_interruption_says_how_a_run_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("acclimate.domains.open_domain", interrupted)
+    with pytest.raises(SystemExit) as exit_:
+        main(["data", "prepare", "digits"])
+    assert exit_.value.code == 130
+    assert "interrupted; a run goes on with: acclimate run --resume RUN" in "".join(capsys.readouterr())

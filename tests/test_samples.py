@@ -9,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from acclimate.samples import GAP, draw_rows
+from acclimate.errors import DataError
+from acclimate.samples import GAP, LARGEST, draw_rows
 
 
 @pytest.mark.parametrize(("channels", "size", "cell"), [(1, 8, 64), (3, 28, 56), (3, 128, 128)])
@@ -32,6 +33,19 @@ def test_every_image_is_in_its_place_pixel_by_pixel(channels: int, size: int, ce
         assert (words < 128).any()  # the word is there
         assert (words[:, :1] == 255).all()  # and not cut off
     assert (picture[GAP + pitch :, left + 2 * pitch :] == 255).all()  # where the shorter row ends
+
+
+def test_large_images_are_shrunk(tmp_path: Path) -> None:
+    images = torch.full((2, 1, 300, 300), 7, dtype=torch.uint8)
+    picture = np.asarray(Image.open(draw_rows([("large", images)], tmp_path / "large.webp")))
+    assert picture.shape[0] == LARGEST + 2 * GAP
+    assert picture[:, -LARGEST // 2].max(axis=1)[GAP:-GAP].max() < 20
+
+
+@pytest.mark.parametrize("name", ["picture", "picture.svg", "picture.psd"])
+def test_a_format_that_cannot_be_written_is_said(name: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"name the picture \.png, \.jpg, \.jpeg, \.webp or \.pdf"):
+        draw_rows([("row", torch.zeros(1, 3, 8, 8, dtype=torch.uint8))], tmp_path / name)
 
 
 def test_showing_a_domain_imports_no_matplotlib(tmp_path: Path) -> None:

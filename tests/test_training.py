@@ -278,3 +278,16 @@ class TestRun:
     def test_config_is_plain_json(self, tmp_path: Path) -> None:
         run = new_run(tmp_path / "run")
         assert json.loads((run.path / "config.json").read_text()) == run.config
+
+
+def test_a_gpu_is_chosen_with_its_number_and_made_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    chosen = torch.device("cuda", 1)  # torch.cuda.set_device wants a number
+    monkeypatch.setattr(torch, "empty", lambda *_, **__: type("Empty", (), {"device": chosen}))
+    monkeypatch.setattr(torch.cuda, "set_device", seen.append)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
+    assert Engine.choose("cuda", "float32").device == chosen
+    assert seen == [chosen]
+    assert not torch.backends.cudnn.allow_tf32
+    assert torch.backends.cudnn.deterministic

@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import field, fields, make_dataclass
 from pathlib import Path
@@ -48,12 +49,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         say(f"acclimate: {error.filename or 'writing'}: {error.strerror}", error=True)
         _leave(2)
+    except Exception:
+        if not _is_one_of_several():
+            raise
+        traceback.print_exc()
+        _leave(1)
+
+
+def _is_one_of_several() -> bool:
+    together = sys.modules.get("torch.distributed")
+    return together is not None and together.is_initialized()
 
 
 def _leave(code: int) -> NoReturn:
     """Exit. One of several processes does so at once, so that the others see it go and nothing waits for them."""
-    together = sys.modules.get("torch.distributed")
-    if together is not None and together.is_initialized():
+    if _is_one_of_several():
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
@@ -66,6 +76,7 @@ def build_app(tokens: Sequence[str]) -> App:
         name="acclimate",
         version=__version__,
         help="Adapt an image classifier to a new domain without a single label there.",
+        suppress_keyboard_interrupt=False,  # main says how to go on
     )
     app.command(_run_command(tokens), name="run")
     app.command(translate)

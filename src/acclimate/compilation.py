@@ -46,6 +46,6 @@ def _has_compiler(device: torch.device) -> bool:
     if device.type == "cuda" and find_spec("triton") is None:
         return False
     variable, *names = ("CC", "gcc", "clang") if device.type == "cuda" else ("CXX", "g++", "clang++")
-    compilers = (os.environ.get(variable), *names)
+    compilers = [os.environ[variable]] if os.environ.get(variable) else names  # what is asked for is what is used
     headers = Path(sysconfig.get_path("include"), "Python.h")
-    return headers.exists() and any(name and shutil.which(name) for name in compilers)
+    return headers.exists() and any(shutil.which(name) for name in compilers)

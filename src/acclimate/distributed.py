@@ -184,6 +184,8 @@ def _take_gpu(device: str | None) -> None:
     number, there = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
     if device not in (None, "auto", "cuda"):
         raise AcclimateError(f"each process takes a GPU of its own: say --device cuda instead of {device}")
+    if not there:
+        raise AcclimateError("this machine has no GPU: say --device cpu")
     if number >= there:
         raise AcclimateError(f"this machine has {there} GPUs: start no more processes on it")
     torch.cuda.set_device(number)

@@ -10,12 +10,16 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from acclimate.domains.base import SPLITS, Domain
+from acclimate.errors import DataError
 
 if TYPE_CHECKING:
     from acclimate.adaptation import Adaptation
 
-CELL, GAP, FONT_SIZE = 66, 4, 18
-"""Pixels: about what an image is enlarged to, by a whole number of times; between images; of the words."""
+CELL, LARGEST, GAP, FONT_SIZE = 66, 128, 4, 18
+"""Pixels: what an image is enlarged to, about, by a whole number of times; what a larger one is shrunk to; between
+images; of the words."""
+
+FORMATS = (".png", ".jpg", ".jpeg", ".webp", ".pdf")
 
 
 def domain_samples(domain: Domain, path: Path, count: int = 16) -> Path:
@@ -33,10 +37,19 @@ def run_samples(adaptation: Adaptation, path: Path, count: int = 16) -> Path:
 
 
 def draw_rows(rows: Sequence[tuple[str, Tensor]], path: Path) -> Path:
-    """Write a picture of rows of images, uint8 ``[N, C, H, W]`` of one size, each with a word before it."""
+    """Write a picture of rows of images, uint8 ``[N, C, H, W]`` of one size, each with a word before it.
+
+    Raises
+    ------
+    DataError
+        The path's suffix is not in :data:`FORMATS`.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise DataError(f"{path}: name the picture {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
     font = ImageFont.load_default(FONT_SIZE)
     size = rows[0][1].shape[-1]
-    cell = size * max(1, round(CELL / size))
+    cell = min(LARGEST, size * max(1, round(CELL / size)))
+    filtered = Image.Resampling.NEAREST if cell >= size else Image.Resampling.BOX
     left = round(max(font.getlength(name) for name, _ in rows)) + 3 * GAP
     longest = max(len(images) for _, images in rows)
     pitch = cell + GAP
@@ -47,7 +60,7 @@ def draw_rows(rows: Sequence[tuple[str, Tensor]], path: Path) -> Path:
         draw.text((left - 2 * GAP, top + cell / 2), name, "black", font, anchor="rm")
         for column, image in enumerate(images.permute(0, 2, 3, 1).cpu().numpy()):
             shown = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-            picture.paste(shown.resize((cell, cell), Image.Resampling.NEAREST), (left + pitch * column, top))
+            picture.paste(shown.resize((cell, cell), filtered), (left + pitch * column, top))
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.save(path)
     return path

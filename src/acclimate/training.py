@@ -66,8 +66,7 @@ class Engine:
         """
         name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         try:
-            chosen = torch.device(name)
-            torch.empty(0, device=chosen)
+            chosen = torch.empty(0, device=torch.device(name)).device  # a GPU's with its number
             if chosen.type == "cuda":
                 _set_up_cuda(chosen)
         except (RuntimeError, AssertionError) as error:

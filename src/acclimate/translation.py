@@ -82,9 +82,9 @@ class Cost:
         """Add what is done in this context on so many images."""
         if device.type == "cuda":
             begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            begin.record()
+            begin.record(torch.cuda.current_stream(device))
             yield
-            end.record()
+            end.record(torch.cuda.current_stream(device))
             self._marks.append((begin, end))
         else:
             start = time.monotonic()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from matplotlib.figure import Figure
@@ -13,9 +12,6 @@ from torch import Tensor
 
 from acclimate.analysis import Analysis, one_of_each
 from acclimate.figures.style import image_rows, styled
-
-if TYPE_CHECKING:
-    pass
 
 COLUMNS = 12
 FRAME_MILLISECONDS, LAST_FRAME_MILLISECONDS = 500, 2_000
