@@ -23,15 +23,15 @@ from acclimate.errors import AcclimateError, LostProcessError
 
 T = TypeVar("T")
 
-PATIENCE = timedelta(days=2)
-"""How long processes wait for one another's word: while the first prepares a domain or translates, the others rest."""
+OBJECT_TIMEOUT = timedelta(days=2)
+"""How long processes wait for one another's objects: while one prepares a domain or translates, the others rest."""
 
-STEP_PATIENCE = timedelta(minutes=30)
-"""How long they wait for one another's gradients. Words go by gloo, which notices at once when a process dies; NCCL,
+GRADIENT_TIMEOUT = timedelta(minutes=30)
+"""How long they wait for one another's gradients. Objects go by gloo, which notices at once when a process dies; NCCL,
 which carries gradients between GPUs, does not."""
 
-_words: dist.ProcessGroup | None = None
-"""The group that passes words, not gradients."""
+_object_group: dist.ProcessGroup | None = None
+"""The gloo group that passes objects, not gradients."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Processes:
             return [value]
         values: list[T] = [value] * self.count
         with _watched():
-            dist.all_gather_object(values, value, group=_words)
+            dist.all_gather_object(values, value, group=_object_group)
         return values
 
     def agree(self, value: T) -> T:
@@ -118,7 +118,7 @@ class Processes:
             return value
         values = [value]
         with _watched():
-            dist.broadcast_object_list(values, group=_words)
+            dist.broadcast_object_list(values, group=_object_group)
         return values[0]
 
     def any(self, flag: bool) -> bool:
@@ -161,7 +161,7 @@ def joined(device: str | None) -> Iterator[None]:
 
     Not after an error: leaving waits for what is under way between GPUs, perhaps with a process that is gone.
     """
-    global _words
+    global _object_group
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         yield
         return
@@ -172,11 +172,11 @@ def joined(device: str | None) -> Iterator[None]:
     on_gpu = torch.cuda.is_available() if device in (None, "auto") else str(device).startswith("cuda")
     if on_gpu:
         _take_gpu(device)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=STEP_PATIENCE)
-    _words = dist.new_group(backend="gloo", timeout=PATIENCE)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=GRADIENT_TIMEOUT)
+    _object_group = dist.new_group(backend="gloo", timeout=OBJECT_TIMEOUT)
     yield
     dist.destroy_process_group()
-    _words = None
+    _object_group = None
 
 
 def _take_gpu(device: str | None) -> None:

@@ -41,8 +41,8 @@ class Feed:
         if fits(sum(array.nbytes for array, _ in columns), device):
             self._columns = tuple((array.to(device), batches) for array, batches in columns)
         else:  # the thread must say itself which GPU the memory is pinned for
-            number = torch.cuda.current_device() if device.type == "cuda" and device.index is None else device.index
-            choose = partial(torch.cuda.set_device, number) if device.type == "cuda" else None
+            numbered = torch.empty(0, device=device).device
+            choose = partial(torch.cuda.set_device, numbered) if device.type == "cuda" else None
             self._thread = ThreadPoolExecutor(1, "feed", choose)
 
     def __getitem__(self, step: int) -> list[Tensor]:

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from acclimate.config import DANNConfig
 from acclimate.losses import bce, discriminator_accuracy
 from acclimate.methods.base import AdaptationData, DomainBatches, Method, Task, adam, register
-from acclimate.networks import init_glorot
-from acclimate.networks.chain import Chain
+from acclimate.networks import Chain, init_glorot
 from acclimate.training import Engine, Phase
 
 
