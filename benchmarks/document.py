@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from acclimate.tables import insert, markdown
+from acclimate.reporting.tables import insert, markdown
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "performance.md"
 ENVIRONMENT = ("device", "threads", "precision", "versions", "commit")

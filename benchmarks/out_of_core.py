@@ -25,13 +25,14 @@ import numpy as np
 from PIL import Image
 from speed import in_turns, our_step, rounded
 
-from acclimate import feed
-from acclimate.config import CycleGANConfig
-from acclimate.domains import Domain, Images, LabelledImages, open_domain
-from acclimate.domains.digits import read_digits
-from acclimate.images import from_arrays
-from acclimate.results import environment
-from acclimate.training import Engine
+from acclimate.data.domains import Domain, open_domain
+from acclimate.data.domains.digits import read_digits
+from acclimate.data.images import from_arrays
+from acclimate.data.sets import Images, LabelledImages
+from acclimate.methods.cyclegan.config import CycleGANConfig
+from acclimate.pipeline.environment import environment
+from acclimate.training import feed
+from acclimate.training.engine import Engine
 
 WAYS = ("in memory", "memory map")
 PER_TURN = 5

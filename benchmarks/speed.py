@@ -25,16 +25,19 @@ from textbook import TextbookClassifier, TextbookCycleGAN
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from acclimate.benchmark import Matrix, estimate
-from acclimate.classification import ClassifierTraining
-from acclimate.config import Config, CycleGANConfig
-from acclimate.distributed import joined
-from acclimate.domains import DataOptions, Images, LabelledImages, open_domain
-from acclimate.methods import AdaptationData, CycleGAN, Task
+from acclimate.config import Config
+from acclimate.data.domains import DataOptions, open_domain
+from acclimate.data.sets import Images, LabelledImages
+from acclimate.methods.base import AdaptationData, Task
+from acclimate.methods.cyclegan.config import CycleGANConfig
+from acclimate.methods.cyclegan.method import CycleGAN
+from acclimate.pipeline.benchmark import Matrix, estimate
+from acclimate.pipeline.classification import ClassifierTraining
+from acclimate.pipeline.environment import environment
 from acclimate.progress import say
-from acclimate.results import environment
-from acclimate.training import Engine
-from acclimate.translation import Translator
+from acclimate.runs.translation import Translator
+from acclimate.training.distributed import joined
+from acclimate.training.engine import Engine
 
 DIGITS = tuple("0123456789")
 

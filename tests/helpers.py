@@ -1,4 +1,4 @@
-"""Shared fixtures: a cache of its own, small data in the publishers' formats, the real data where it is."""
+"""What tests share: settings that take seconds, random images, small data in the publishers' formats."""
 
 from __future__ import annotations
 
@@ -7,22 +7,17 @@ import gzip
 import io
 import os
 import tarfile
-from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
-from PIL import Image
 from torch import Tensor
 
-from acclimate import Adaptation, adapt
-from acclimate.analysis import Analysis, analyse
-from acclimate.config import CONFIGS
-from acclimate.domains import Images, LabelledImages
-from acclimate.methods import AdaptationData, Method
+from acclimate.data.sets import Images, LabelledImages
+from acclimate.methods import find_config
+from acclimate.methods.base import AdaptationData, Method
 
 REAL_DATA = Path(os.environ.get("ACCLIMATE_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -51,7 +46,7 @@ SHORT = {"steps": 4, "epochs": 1, "width": 4, "latent": 8, "noise": 8}
 
 def tiny(method: str, **changes: Any) -> dict[str, Any]:
     """Return settings that run a method's whole pipeline in seconds, whatever fields its config has."""
-    names = {field.name for field in fields(CONFIGS[method])}
+    names = {field.name for field in fields(find_config(method))}
     short = {name: SHORT[last] for name in names if (last := name.rpartition("_")[2]) in SHORT}
     return short | {name: value for name, value in TINY.items() if name in names} | changes
 
@@ -86,62 +81,6 @@ def watch_updates(method: Method) -> list[tuple[str, set[str]]]:
 def parameters_of(method: Method, *networks: str) -> set[str]:
     """Return the names of all parameters of some of a method's networks."""
     return {name for name, _ in method.named_parameters() if name.partition(".")[0] in networks}
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    os.environ["ACCLIMATE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
-    os.environ.pop("ACCLIMATE_DATA", None)
-    torch.set_num_threads(min(2, os.cpu_count() or 1))
-
-
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Adaptation:
-    """Return a finished tiny run of CycleGAN."""
-    return adapt("digits", "digits-m", preset="demo", out=tmp_path_factory.mktemp("runs") / "digits", **TINY)
-
-
-@pytest.fixture(scope="session")
-def analysed(finished: Adaptation) -> Analysis:
-    """Return the analysis of the tiny run, on few images; it is kept with the run."""
-    with pytest.MonkeyPatch.context() as patch:
-        _analyse_little(patch)
-        return analyse(finished)
-
-
-@pytest.fixture
-def small_analysis(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let analyses look at few images."""
-    _analyse_little(monkeypatch)
-
-
-def _analyse_little(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("acclimate.analysis.SAMPLE", 40)
-    patch.setattr("acclimate.analysis.NEIGHBOURS_OF", 30)
-
-
-@pytest.fixture
-def real_data() -> Path:
-    if not REAL_DATA.is_dir():
-        pytest.skip(f"the real data is not at {REAL_DATA} (set ACCLIMATE_TEST_DATA)")
-    return REAL_DATA
-
-
-@pytest.fixture
-def make_folder(tmp_path: Path) -> Callable[..., Path]:
-    """Return a maker of image folders: random images, brighter from class to class."""
-
-    def make(name: str, classes: tuple[str, ...] = ("cat", "dog"), count: int = 12, suffix: str = ".png") -> Path:
-        random = np.random.default_rng(len(name))
-        for number, label in enumerate(classes):
-            folder = tmp_path / name / label
-            folder.mkdir(parents=True)
-            for index in range(count):
-                pixels = random.integers(0, 80, (10, 12, 3), dtype=np.uint8) + np.uint8(90 * number)
-                Image.fromarray(pixels).save(folder / f"{index:03d}{suffix}")
-        return tmp_path / name
-
-    return make
 
 
 def idx_bytes(array: np.ndarray) -> bytes:

@@ -14,24 +14,31 @@ from acclimate._version import __version__
 from acclimate.errors import AcclimateError
 
 if TYPE_CHECKING:
-    from acclimate.adaptation import Adaptation, adapt
-    from acclimate.domains import DataOptions, Domain, Images, LabelledImages, open_domain
-    from acclimate.evaluation import Classifier
-    from acclimate.runs import Run
-    from acclimate.translation import TranslatedImages, Translator
+    from acclimate.data.domains import DataOptions, Domain, open_domain
+    from acclimate.data.sets import Images, LabelledImages
+    from acclimate.methods import MethodEntry, register
+    from acclimate.pipeline.adapt import adapt, resume, start
+    from acclimate.runs.adaptation import Adaptation
+    from acclimate.runs.directory import Run
+    from acclimate.runs.evaluation import Classifier
+    from acclimate.runs.translation import TranslatedImages, Translator
 
 _HOMES = {
-    "Adaptation": "adaptation",
-    "adapt": "adaptation",
-    "DataOptions": "domains",
-    "Domain": "domains",
-    "Images": "domains",
-    "LabelledImages": "domains",
-    "open_domain": "domains",
-    "Classifier": "evaluation",
-    "Run": "runs",
-    "TranslatedImages": "translation",
-    "Translator": "translation",
+    "Adaptation": "runs.adaptation",
+    "Classifier": "runs.evaluation",
+    "DataOptions": "data.domains",
+    "Domain": "data.domains",
+    "Images": "data.sets",
+    "LabelledImages": "data.sets",
+    "MethodEntry": "methods",
+    "Run": "runs.directory",
+    "TranslatedImages": "runs.translation",
+    "Translator": "runs.translation",
+    "adapt": "pipeline.adapt",
+    "open_domain": "data.domains",
+    "register": "methods",
+    "resume": "pipeline.adapt",
+    "start": "pipeline.adapt",
 }
 
 __all__ = [
@@ -42,12 +49,16 @@ __all__ = [
     "Domain",
     "Images",
     "LabelledImages",
+    "MethodEntry",
     "Run",
     "TranslatedImages",
     "Translator",
     "__version__",
     "adapt",
     "open_domain",
+    "register",
+    "resume",
+    "start",
 ]
 
 

@@ -1,5 +1,5 @@
 """``python -m acclimate``."""
 
-from acclimate.cli import main
+from acclimate.commands import main
 
 main()

@@ -25,6 +25,7 @@ SelectionRule = Literal[
     "consensus",
 ]
 LearningRateDecay = Literal["none", "linear"]
+DropoutMode = Literal["alive", "fixed", "off"]
 ClassifierName = Literal["gta", "dann", "dann-bn", "lenet"]
 
 FAST: Mapping[str, Any] = {"repeats": 3, "classifier_images": 20_000, "classifier_epochs": 6, "classifier_lr": 2e-3}
@@ -178,3 +179,25 @@ class MethodConfig(Config):
             self._check(name, getattr(self, name) >= 1, "at least 1")
         self._check("steps", self.steps >= 0, "0 or more")
         self._check("lr", self.lr > 0, "above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranslationConfig(MethodConfig):
+    """Settings of the stage in which the classifier is trained on translated images.
+
+    Parameters
+    ----------
+    adapt
+        offline translates the images once; on-the-fly translates each batch anew while the classifier trains.
+    translation_noise
+        Standard deviation of texture-like noise on images about to be translated for the classifier, at each of its
+        scales, in units of [-1, 1]: the generator elaborates it, so that translated images vary as the target's do; 0
+        for none.
+    """
+
+    adapt: Literal["offline", "on-the-fly"] = "offline"
+    translation_noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check("translation_noise", self.translation_noise >= 0, "0 or more")

@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from acclimate import Adaptation
-from acclimate.cli import main, summary_table
-from conftest import TINY, tiny
+from acclimate.commands import main
+from acclimate.commands.run import summary_table
+from acclimate.pipeline.adapt import start
+from acclimate.pipeline.stages import run_stages
+from helpers import TINY, tiny
 
 OPTIONS = [f"--{key.replace('_', '-')}={value}" for key, value in TINY.items()]
 
@@ -63,10 +65,8 @@ def test_run_prints_a_small_table_and_where_things_are(finished: Path, run_cli: 
 
 
 def test_one_training_has_no_spread(tmp_path: Path) -> None:
-    run = Adaptation.create(
-        "digits", "digits-m", method="dann", out=tmp_path / "run", **tiny("dann", target_only=False)
-    )
-    run.run_all()
+    run = start("digits", "digits-m", method="dann", out=tmp_path / "run", **tiny("dann", target_only=False))
+    run_stages(run)
     source_only, own = summary_table(run).splitlines()[2:4]
     assert "+-" in source_only
     assert "+-" not in own
@@ -259,7 +259,7 @@ def test_help_shows_the_presets_own_defaults(run_cli: Cli) -> None:
 
 def test_help_and_mistakes_do_not_wait_for_torch() -> None:
     script = (
-        "import sys, acclimate.cli as c\n"
+        "import sys, acclimate.commands as c\n"
         "try: c.main(['run', '--help'])\n"
         "except SystemExit: assert 'torch' not in sys.modules"
     )
@@ -279,7 +279,7 @@ def test_an_interruption_says_how_a_run_goes_on(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("acclimate.domains.open_domain", interrupted)
+    monkeypatch.setattr("acclimate.data.domains.open_domain", interrupted)
     with pytest.raises(SystemExit) as exit_:
         main(["data", "prepare", "digits"])
     assert exit_.value.code == 130

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-from acclimate import arrays
-from acclimate.arrays import in_pieces, map_array, spool, write_array
+from acclimate.data import arrays
+from acclimate.data.arrays import in_pieces, map_array, spool, write_array
 from acclimate.errors import AcclimateError, DataError
-from acclimate.feed import Feed, fits
-from acclimate.training import Batches, Engine
+from acclimate.training.batches import Batches
+from acclimate.training.engine import Engine
+from acclimate.training.feed import Feed, fits
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (10, 3, 4, 4), dtype=np.uint8)
 

@@ -18,17 +18,18 @@ from PIL import Image
 from scipy.io import savemat
 from torch import Tensor
 
-from acclimate import arrays
-from acclimate.domains import DOMAINS, DataOptions, Folder, base, folder, mnist, mnist_m, open_domain, svhn, usps
-from acclimate.domains.base import SPLITS, RawSplit, cache_root, content_checksum
-from acclimate.domains.download import content_md5
-from acclimate.domains.mnist import read_idx
-from acclimate.domains.mnist_m import blend, read_photos
-from acclimate.domains.svhn import read_mat
-from acclimate.domains.usps import read_libsvm
+from acclimate.data import arrays
+from acclimate.data.domains import DOMAINS, DataOptions, base, folder, mnist, mnist_m, open_domain, svhn, usps
+from acclimate.data.domains.base import SPLITS, RawSplit, cache_root, content_checksum
+from acclimate.data.domains.folder import Folder
+from acclimate.data.domains.mnist import read_idx
+from acclimate.data.domains.mnist_m import blend, read_photos
+from acclimate.data.domains.svhn import read_mat
+from acclimate.data.domains.usps import read_libsvm
+from acclimate.data.download import content_md5
+from acclimate.data.images import from_arrays, read_image
 from acclimate.errors import AcclimateError, DataError
-from acclimate.images import from_arrays, read_image
-from conftest import idx_bytes, libsvm_bytes, tar_bytes
+from helpers import idx_bytes, libsvm_bytes, tar_bytes
 
 RANDOM = np.random.default_rng(0)
 
@@ -159,7 +160,7 @@ def test_processes_that_prepare_the_same_domain_at_once_share_a_cache() -> None:
     options = DataOptions(image_size=11)
     made = open_domain("digits", options).prepare()
     shutil.rmtree(made)
-    code = "from acclimate.domains import *; print(open_domain('digits', DataOptions(image_size=11)).prepare())"
+    code = "from acclimate.data.domains import *; print(open_domain('digits', DataOptions(image_size=11)).prepare())"
     processes = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(4)]
     assert [process.communicate()[0].strip() for process in processes] == [str(made)] * 4
     assert [path for path in made.parent.iterdir() if path.name.startswith(made.name)] == [made]
@@ -401,7 +402,7 @@ class TestOutOfCore:
             return do(*arguments)
 
         with monkeypatch.context() as patch:
-            patch.setattr(f"acclimate.domains.{place}", stops)
+            patch.setattr(f"acclimate.data.domains.{place}", stops)
             with pytest.raises((KeyboardInterrupt, AcclimateError, OSError)):
                 domain.prepare()
         assert [path for path in cache_root().rglob("*") if path.name != "prepared"] == []
@@ -466,4 +467,4 @@ def test_content_checksum_covers_labels() -> None:
 
 
 def test_folder_is_exported_for_use_in_code() -> None:
-    assert Folder.__module__ == "acclimate.domains.folder"
+    assert Folder.__module__ == "acclimate.data.domains.folder"

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from acclimate.domains import download
-from acclimate.domains.download import RemoteFile, content_md5, read_archive
+from acclimate.data import download
+from acclimate.data.archive import read_archive
+from acclimate.data.download import RemoteFile, content_md5
 from acclimate.errors import DataError
-from conftest import tar_bytes
+from helpers import tar_bytes
 
 CONTENT = bytes(range(256)) * 4000
 MD5 = hashlib.md5(CONTENT).hexdigest()

@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from acclimate import images
+from acclimate.data import images
+from acclimate.data.images import from_arrays, image_files, read_image, to_float, to_uint8, write_png
 from acclimate.errors import DataError
-from acclimate.images import from_arrays, image_files, read_image, to_float, to_uint8, write_png
 
 
 def test_uint8_survives_the_way_to_floats_and_back() -> None:

@@ -3,11 +3,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from acclimate.config import ADDAConfig
 from acclimate.errors import AcclimateError
-from acclimate.methods import ADDA, Task
-from acclimate.training import Engine
-from conftest import batch, parameters_of, random_data, watch_updates
+from acclimate.methods.adda.config import ADDAConfig
+from acclimate.methods.adda.method import ADDA
+from acclimate.methods.base import Task
+from acclimate.training.engine import Engine
+from helpers import batch, parameters_of, random_data, watch_updates
 
 TASK = Task(3, 16, ("a", "b", "c"))
 X, LABELS, T = batch(1), torch.tensor([0, 1, 2, 0, 1, 2]), batch(2)

@@ -7,12 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from acclimate.config import CyCADAConfig
-from acclimate.domains import Images, LabelledImages
+from acclimate.data.sets import Images, LabelledImages
 from acclimate.errors import AcclimateError
-from acclimate.methods import AdaptationData, CyCADA, CycleGAN, Task
-from acclimate.training import Engine
-from conftest import batch, parameters_of, watch_updates
+from acclimate.methods.base import AdaptationData, Task
+from acclimate.methods.cycada.config import CyCADAConfig
+from acclimate.methods.cycada.method import CyCADA
+from acclimate.methods.cyclegan.method import CycleGAN
+from acclimate.training.engine import Engine
+from helpers import batch, parameters_of, watch_updates
 
 TASK = Task(3, 16, ("a", "b", "c"))
 X, Y = batch(1), batch(2)

@@ -4,14 +4,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from acclimate.config import CycleGANConfig
-from acclimate.domains import Images, LabelledImages
+from acclimate.data.images import with_texture_noise
+from acclimate.data.sets import Images, LabelledImages
 from acclimate.errors import AcclimateError
-from acclimate.images import with_texture_noise
-from acclimate.losses import lsgan_discriminator, lsgan_generator, reconstruction
-from acclimate.methods import AdaptationData, CycleGAN, Task
-from acclimate.methods.cyclegan import ImagePool
-from acclimate.training import Engine, frozen
+from acclimate.methods.base import AdaptationData, Task
+from acclimate.methods.cyclegan.config import CycleGANConfig
+from acclimate.methods.cyclegan.method import CycleGAN, ImagePool
+from acclimate.training.engine import Engine
+from acclimate.training.losses import lsgan_discriminator, lsgan_generator, reconstruction
+from acclimate.training.updates import frozen
 
 TASK = Task(3, 16, ("a", "b"))
 
@@ -190,7 +191,7 @@ def test_a_discriminator_above_the_ceiling_rests() -> None:
 
     accuracies = iter([torch.tensor(0.9), torch.tensor(0.6)])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("acclimate.methods.cyclegan.discriminator_accuracy", lambda *_: next(accuracies))
+        patch.setattr("acclimate.methods.cyclegan.method.discriminator_accuracy", lambda *_: next(accuracies))
         before = copies(method.D_X), copies(method.D_Y)
         method.step(batch(1), batch(2))
     assert all(torch.equal(a, b) for a, b in zip(before[0], copies(method.D_X), strict=True))

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from acclimate.config import DANNConfig
 from acclimate.errors import AcclimateError
-from acclimate.methods import DANN, Task
-from acclimate.methods.dann import annealed_lr, reversal_strength, reverse_gradient
-from acclimate.training import Engine
-from conftest import batch, parameters_of, random_data, watch_updates
+from acclimate.methods.base import Task
+from acclimate.methods.dann.config import DANNConfig
+from acclimate.methods.dann.method import DANN, annealed_lr, reversal_strength, reverse_gradient
+from acclimate.training.engine import Engine
+from helpers import batch, parameters_of, random_data, watch_updates
 
 TASK = Task(3, 16, ("a", "b", "c"))
 X, LABELS, T = batch(1), torch.tensor([0, 1, 2, 0, 1, 2]), batch(2)

@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from acclimate.config import DTNConfig
 from acclimate.errors import AcclimateError
-from acclimate.losses import total_variation
-from acclimate.methods import DTN, Task
-from acclimate.training import Engine
-from conftest import batch, parameters_of, random_data, watch_updates
+from acclimate.methods.base import Task
+from acclimate.methods.dtn.config import DTNConfig
+from acclimate.methods.dtn.method import DTN
+from acclimate.training.engine import Engine
+from acclimate.training.losses import total_variation
+from helpers import batch, parameters_of, random_data, watch_updates
 
 TASK = Task(3, 16, ("a", "b", "c"))
 X, Y = batch(1), batch(2)

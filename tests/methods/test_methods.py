@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from acclimate import Adaptation, adapt
-from acclimate.config import CONFIGS
-from acclimate.methods import METHODS, Method
-from acclimate.results import measure
-from acclimate.runs import Run
-from acclimate.training import Phase, train
-from conftest import tiny
+from acclimate.methods import find_config, find_method, method_names
+from acclimate.methods.base import Method
+from acclimate.pipeline.adapt import start
+from acclimate.runs.directory import Run
+from acclimate.runs.inference import measure
+from acclimate.training.loop import Phase, train
+from helpers import tiny
 
 
 def build(run: Run) -> tuple[Method, list[Phase]]:
@@ -46,11 +47,10 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-@pytest.mark.parametrize("name", sorted(METHODS))
+@pytest.mark.parametrize("name", method_names())
 def test_saved_and_resumed_is_bit_for_bit_unbroken(name: str, tmp_path: Path) -> None:
     whole, broken = (
-        Adaptation.create("digits", "digits-m", method=name, out=tmp_path / out, **tiny(name)).run
-        for out in ("whole", "broken")
+        start("digits", "digits-m", method=name, out=tmp_path / out, **tiny(name)).run for out in ("whole", "broken")
     )
     method, phases = build(whole)
     fresh = {key: value.clone() for key, value in method.state_dict().items()}
@@ -67,17 +67,17 @@ def test_saved_and_resumed_is_bit_for_bit_unbroken(name: str, tmp_path: Path) ->
     for phase, again in zip(phases, last, strict=True):
         for part in phase.state:
             assert same(phase.state[part].state_dict(), again.state[part].state_dict()), f"{phase.name}: {part}"
-    assert bool(phases) == METHODS[name].adapts
+    assert bool(phases) == find_method(name).adapts
     assert same(fresh, method.state_dict()) == (not phases)
 
 
-@pytest.mark.parametrize("name", sorted(name for name, method in METHODS.items() if method.adapts))
+@pytest.mark.parametrize("name", [name for name in method_names() if find_method(name).adapts])
 def test_a_snapshot_holds_all_that_translates_and_classifies(name: str, tmp_path: Path) -> None:
-    adaptation = Adaptation.create("digits", "digits-m", method=name, out=tmp_path / "run", **tiny(name))
+    adaptation = start("digits", "digits-m", method=name, out=tmp_path / "run", **tiny(name))
     method, phases = build(adaptation.run)
     trained(phases, adaptation.run)
     torch.manual_seed(7)
-    other = METHODS[name](adaptation.config, adaptation.task, adaptation.engine)  # with other weights to begin with
+    other = find_method(name)(adaptation.config, adaptation.task, adaptation.engine)  # with other weights to begin with
     other.load_weights(method.weights())
     images = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
@@ -93,13 +93,13 @@ def test_a_snapshot_holds_all_that_translates_and_classifies(name: str, tmp_path
     assert same(outputs(other), outputs(adaptation.method()))
 
 
-@pytest.mark.parametrize("name", sorted(METHODS))
+@pytest.mark.parametrize("name", method_names())
 def test_presets(name: str) -> None:
-    presets = CONFIGS[name].presets
+    presets = find_config(name).presets
     assert {"paper", "fast"} <= set(presets)
     assert presets["paper"] == {}
     for preset in presets:
-        CONFIGS[name].preset(preset)
+        find_config(name).preset(preset)
 
 
 def test_a_method_that_classifies_runs_from_start_to_end(tmp_path: Path) -> None:

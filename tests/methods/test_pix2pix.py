@@ -8,13 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from acclimate import Adaptation, adapt
-from acclimate.config import Pix2PixConfig
-from acclimate.domains import DataOptions, Images, LabelledImages, open_domain
+from acclimate import adapt
+from acclimate.data.domains import DataOptions, open_domain
+from acclimate.data.sets import Images, LabelledImages
 from acclimate.errors import AcclimateError
-from acclimate.methods import AdaptationData, Pix2Pix, Task
-from acclimate.training import Engine
-from conftest import batch, parameters_of, tiny, watch_updates
+from acclimate.methods.base import AdaptationData, Task
+from acclimate.methods.pix2pix.config import Pix2PixConfig
+from acclimate.methods.pix2pix.method import Pix2Pix
+from acclimate.pipeline.adapt import start
+from acclimate.training.engine import Engine
+from helpers import batch, parameters_of, tiny, watch_updates
 
 TASK = Task(3, 16, ("a", "b"))
 X, Y = batch(1), batch(2)
@@ -90,17 +93,17 @@ def test_which_domains_are_paired(make_folder: Callable[..., Path], tmp_path: Pa
         (folder, other): False,
     }
     for number, ((source, target), paired) in enumerate(pairs.items()):
-        adaptation = Adaptation.create(source, target, out=tmp_path / str(number), image_size=8)
+        adaptation = start(source, target, out=tmp_path / str(number), image_size=8)
         assert adaptation.data.paired == paired, (source, target)
         if source == target:
             assert torch.equal(adaptation.data.source_train.pixels, adaptation.data.target_train.pixels)
-    apart = Adaptation.create("digits", "digits-m", out=tmp_path / "apart", image_size=8, disjoint=True)
+    apart = start("digits", "digits-m", out=tmp_path / "apart", image_size=8, disjoint=True)
     assert not apart.data.paired
 
 
 def test_a_folder_in_two_orders_is_not_paired(make_folder: Callable[..., Path], tmp_path: Path) -> None:
     folder = make_folder("mine")
-    adaptation = Adaptation.create(folder, folder, out=tmp_path / "run", image_size=8)
+    adaptation = start(folder, folder, out=tmp_path / "run", image_size=8)
     order = adaptation.source.names("train")
     assert order is not None
     adaptation.target.names = lambda split: order[::-1]  # type: ignore[method-assign]

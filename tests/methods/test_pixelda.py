@@ -9,12 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from acclimate import adapt
-from acclimate.cli import summary_table
-from acclimate.config import PixelDAConfig
+from acclimate.commands.run import summary_table
 from acclimate.errors import AcclimateError
-from acclimate.methods import PixelDA, Task
-from acclimate.training import Engine
-from conftest import batch, parameters_of, random_data, tiny, watch_updates
+from acclimate.methods.base import Task
+from acclimate.methods.pixelda.config import PixelDAConfig
+from acclimate.methods.pixelda.method import PixelDA
+from acclimate.training.engine import Engine
+from helpers import batch, parameters_of, random_data, tiny, watch_updates
 
 TASK = Task(3, 16, ("a", "b", "c"))
 X, LABELS, Y = batch(1), torch.tensor([0, 1, 2, 0, 1, 2]), batch(2)

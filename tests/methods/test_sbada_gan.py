@@ -8,11 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from acclimate.config import SBADAGANConfig
 from acclimate.errors import AcclimateError
-from acclimate.methods import SBADAGAN, Task
-from acclimate.training import Engine
-from conftest import batch, parameters_of, random_data, watch_updates
+from acclimate.methods.base import Task
+from acclimate.methods.sbada_gan.config import SBADAGANConfig
+from acclimate.methods.sbada_gan.method import SBADAGAN
+from acclimate.training.engine import Engine
+from helpers import batch, parameters_of, random_data, watch_updates
 
 TASK = Task(3, 16, ("a", "b", "c"))
 X_S, LABELS, X_T = batch(1), torch.tensor([0, 1, 2, 0, 1, 2]), batch(2)

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from acclimate.errors import AcclimateError
+from acclimate.methods.cogan.networks import CoupledDiscriminator, CoupledGenerator
+from acclimate.methods.dtn.networks import DTNDiscriminator, DTNEncoder, DTNGenerator
+from acclimate.methods.gen_to_adapt.networks import ClassDiscriminator, FeatureGenerator
 from acclimate.networks import (
     CLASSIFIERS,
-    DTNDiscriminator,
-    DTNEncoder,
-    DTNGenerator,
     GTAClassifier,
     NoisyDiscriminator,
     PatchGAN,
@@ -22,8 +22,6 @@ from acclimate.networks import (
     init_normal,
     parameter_count,
 )
-from acclimate.networks.cogan import CoupledDiscriminator, CoupledGenerator
-from acclimate.networks.gen_to_adapt import ClassDiscriminator, FeatureGenerator
 
 
 def test_parameter_counts_are_the_papers() -> None:

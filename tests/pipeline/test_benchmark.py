@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from acclimate.benchmark import Cell, Matrix, claim, parse_pairs, run_matrix, slurm_script, typed_settings
-from acclimate.config import CycleGANConfig
 from acclimate.errors import AcclimateError
-from conftest import TINY
+from acclimate.methods.cyclegan.config import CycleGANConfig
+from acclimate.pipeline.benchmark import Cell, Matrix, claim, parse_pairs, run_matrix, slurm_script, typed_settings
+from helpers import TINY
 
 SETTINGS = {name: str(value) for name, value in TINY.items()} | {"share_bars": "true", "repeats": "1"}
 

@@ -5,14 +5,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from acclimate.classification import ClassifierTraining, PlateauStopping, predict_logits
 from acclimate.config import Config
-from acclimate.domains import DataOptions, LabelledImages, open_domain
-from acclimate.evaluation import Classifier
-from acclimate.methods import Task
-from acclimate.results import summary
-from acclimate.runs import Run
-from acclimate.training import Engine, train
+from acclimate.data.domains import DataOptions, open_domain
+from acclimate.data.sets import LabelledImages
+from acclimate.methods.base import Task
+from acclimate.pipeline.classification import ClassifierTraining, PlateauStopping
+from acclimate.runs.directory import Run
+from acclimate.runs.evaluation import Classifier, predict_logits, summary
+from acclimate.training.engine import Engine
+from acclimate.training.loop import train
 
 DIGITS = tuple("0123456789")
 

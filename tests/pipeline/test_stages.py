@@ -26,18 +26,22 @@ from torch import Tensor
 
 import acclimate
 from acclimate import Adaptation, TranslatedImages, adapt
-from acclimate.classification import ClassifierTraining
-from acclimate.compilation import _has_compiler
 from acclimate.config import Config
-from acclimate.domains import LabelledImages
+from acclimate.data.sets import LabelledImages
 from acclimate.errors import AcclimateError, DataError, RunError
-from acclimate.inference import predict_files, translate_files
-from acclimate.methods import METHODS, Task
-from acclimate.results import measure
-from acclimate.selection import RULES, candidates, choose, score_snapshots, study
-from acclimate.state import load_tree
-from acclimate.training import Engine, train
-from conftest import TINY, tiny
+from acclimate.methods import method_names
+from acclimate.methods.base import Task
+from acclimate.pipeline.adapt import resume, start
+from acclimate.pipeline.classification import ClassifierTraining
+from acclimate.pipeline.selection import RULES, candidates, choose, score_snapshots
+from acclimate.pipeline.stages import train_method
+from acclimate.pipeline.study import study
+from acclimate.runs.inference import measure, predict_files, translate_files
+from acclimate.training.compilation import _has_compiler
+from acclimate.training.engine import Engine
+from acclimate.training.loop import train
+from acclimate.training.state import load_tree
+from helpers import TINY, tiny
 
 
 def weights_digest(run: Path) -> dict[str, str]:
@@ -115,7 +119,7 @@ def test_every_snapshot_is_scored_without_labels_and_the_study_goes_on(finished:
     best = found["best"]["step"]
     assert {name: one["step"] for name, one in found["retrained"].items()} == {"last": 6, "best": best}
     with pytest.MonkeyPatch.context() as patch:  # what is measured is not measured again
-        patch.setattr("acclimate.selection._snapshot_classifier", None)
+        patch.setattr("acclimate.pipeline.study._snapshot_classifier", None)
         again = study(finished, every=True, retrain=True)
     assert (again["accuracy"], again["retrained"]) == (found["accuracy"], found["retrained"])
     after = {file.name: file.stat().st_mtime_ns for file in (path / "selection").iterdir()}
@@ -178,7 +182,7 @@ def test_runs_share_the_bars_that_are_the_same(tmp_path: Path, monkeypatch: pyte
 
 def test_a_finished_run_does_nothing_again(finished: Adaptation) -> None:
     before = (finished.run.path / "result.json").stat().st_mtime_ns
-    Adaptation(finished.run.path).run_all()
+    resume(finished.run.path)
     assert (finished.run.path / "result.json").stat().st_mtime_ns == before
 
 
@@ -196,7 +200,7 @@ def test_the_same_seed_gives_the_same_bytes(finished: Adaptation, tmp_path: Path
 def test_sets_too_large_for_memory_give_the_same_bytes(
     finished: Adaptation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("acclimate.feed.SHARE", 0.0)
+    monkeypatch.setattr("acclimate.training.feed.SHARE", 0.0)
     streamed = adapt("digits", "digits-m", preset="demo", out=tmp_path / "run", **TINY)
     assert weights_digest(streamed.run.path) == weights_digest(finished.run.path)
     for split in ("train", "val"):
@@ -221,9 +225,9 @@ def reachable_tensors(root: object) -> list[Tensor]:
     return [node for node in seen.values() if isinstance(node, Tensor)]
 
 
-@pytest.mark.parametrize("method", sorted(METHODS))
+@pytest.mark.parametrize("method", method_names())
 def test_no_method_can_reach_a_target_label(method: str, tmp_path: Path) -> None:
-    adaptation = Adaptation.create("digits", "digits-m", method=method, out=tmp_path / "run", **tiny(method))
+    adaptation = start("digits", "digits-m", method=method, out=tmp_path / "run", **tiny(method))
     labels = {split: adaptation.target.labelled(split).labels for split in ("train", "val", "test")}
     own = adaptation.data.source_train.labels.data_ptr(), adaptation.data.source_val.labels.data_ptr()
     built = adaptation.build_method()
@@ -241,9 +245,9 @@ def test_no_method_can_reach_a_target_label(method: str, tmp_path: Path) -> None
 
 
 def test_opening_the_target_for_a_method_reads_no_label_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from acclimate.domains import base
+    from acclimate.data.domains import base
 
-    adaptation = Adaptation.create("digits", "digits-m", preset="demo", out=tmp_path / "run", **TINY)
+    adaptation = start("digits", "digits-m", preset="demo", out=tmp_path / "run", **TINY)
     adaptation.target.prepare()
     read = []
     load = base.map_array
@@ -311,8 +315,8 @@ def test_whole_sets_are_translated_the_same_with_the_same_seed(finished: Adaptat
 
 
 def test_python_in_a_few_lines(finished: Adaptation, tmp_path: Path) -> None:
-    run = Adaptation.create("digits", "digits-m", preset="demo", out=tmp_path / "run", **TINY)
-    run.train_method()
+    run = start("digits", "digits-m", preset="demo", out=tmp_path / "run", **TINY)
+    train_method(run)
     adapted = TranslatedImages(run.source.labelled("train"), run.translator())
     val = TranslatedImages(run.source.labelled("val"), run.translator()).batch(torch.arange(200))
     training = ClassifierTraining("mine", adapted, LabelledImages(*val), run.config, run.task, run.engine, seed=0)
@@ -324,7 +328,7 @@ def test_python_in_a_few_lines(finished: Adaptation, tmp_path: Path) -> None:
 
 
 def test_disjoint_halves(tmp_path: Path) -> None:
-    adaptation = Adaptation.create("digits", "digits-m", preset="demo", out=tmp_path / "run", disjoint=True, **TINY)
+    adaptation = start("digits", "digits-m", preset="demo", out=tmp_path / "run", disjoint=True, **TINY)
     assert (len(adaptation.data.source_train), len(adaptation.data.target_train)) == (599, 598)
     assert adaptation.content == "disjoint"
     whole = adaptation.source.labelled("train")
@@ -402,7 +406,7 @@ def test_pairs_that_cannot_be(
     make_folder("pets")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(AcclimateError, match=message):
-        Adaptation.create(source, target, out=tmp_path / "run")
+        start(source, target, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -411,7 +415,7 @@ def test_too_few_images_for_a_batch_is_said(make_folder: Callable[..., Path], tm
         adapt(make_folder("s", count=40), make_folder("t", ("x", "y"), 3), preset="demo", out=tmp_path / "run", **TINY)
 
 
-def start(run: Path) -> subprocess.Popen[bytes]:
+def launch(run: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "acclimate", "run", "--resume", str(run), "--threads", "2"]
     with open(run / "stderr.txt", "w") as errors:
         return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
@@ -421,12 +425,12 @@ def test_killed_at_random_moments_and_resumed_gives_the_same_bytes(tmp_path: Pat
     settings = TINY | {"steps": 120, "snapshots": 4, "repeats": 1, "pool": 20, "ema": 0.9, "checkpoint_every": 10}
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     for path in (whole, broken):
-        Adaptation.create("digits", "digits-m", preset="demo", out=path, **settings)
-    assert start(whole).wait(300) == 0, (whole / "stderr.txt").read_text()
+        start("digits", "digits-m", preset="demo", out=path, **settings)
+    assert launch(whole).wait(300) == 0, (whole / "stderr.txt").read_text()
 
     chance = random.Random(int.from_bytes(os.urandom(4), "big"))
     for number in range(3):  # kill once in the translator's beginning, middle and end
-        process, wanted = start(broken), chance.randrange(1 + 40 * number, 40 * (number + 1))
+        process, wanted = launch(broken), chance.randrange(1 + 40 * number, 40 * (number + 1))
         while not any(int(path.stem) >= wanted for path in (broken / "checkpoints").rglob("*.safetensors")):
             assert process.poll() is None, (broken / "stderr.txt").read_text()
             time.sleep(0.002)
@@ -435,7 +439,7 @@ def test_killed_at_random_moments_and_resumed_gives_the_same_bytes(tmp_path: Pat
         time.sleep(0.2 * chance.random())
         process.kill()
         assert process.wait() == -signal.SIGKILL
-    assert start(broken).wait(300) == 0, (broken / "stderr.txt").read_text()
+    assert launch(broken).wait(300) == 0, (broken / "stderr.txt").read_text()
     assert weights_digest(broken) == weights_digest(whole)
     first, second = (json.loads((path / "result.json").read_text()) for path in (whole, broken))
     assert first["accuracy"] == second["accuracy"]
@@ -446,23 +450,23 @@ def test_a_compiled_run_killed_and_resumed_gives_the_same_bytes(tmp_path: Path) 
     settings = tiny("dann", steps=12, repeats=1, checkpoint_every=4, compile="on")  # it has the least to compile
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     for path in (whole, broken):
-        Adaptation.create("digits", "digits-m", method="dann", out=path, **settings)
-    assert start(whole).wait(300) == 0, (whole / "stderr.txt").read_text()
-    process = start(broken)
+        start("digits", "digits-m", method="dann", out=path, **settings)
+    assert launch(whole).wait(300) == 0, (whole / "stderr.txt").read_text()
+    process = launch(broken)
     while not list((broken / "checkpoints").rglob("*.safetensors")):
         assert process.poll() is None, (broken / "stderr.txt").read_text()
         time.sleep(0.002)
     process.kill()
     assert process.wait() == -signal.SIGKILL
-    assert start(broken).wait(300) == 0, (broken / "stderr.txt").read_text()
+    assert launch(broken).wait(300) == 0, (broken / "stderr.txt").read_text()
     assert "compile: yes" in (broken / "stderr.txt").read_text()
     assert weights_digest(broken) == weights_digest(whole)
 
 
 def test_ctrl_c_says_how_to_resume(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    Adaptation.create("digits", "digits-m", preset="demo", out=run, **(TINY | {"steps": 5000}))
-    process = start(run)
+    start("digits", "digits-m", preset="demo", out=run, **(TINY | {"steps": 5000}))
+    process = launch(run)
     while not ((run / "metrics.jsonl").exists() and '"translator"' in (run / "metrics.jsonl").read_text()):
         time.sleep(0.05)
         assert process.poll() is None
@@ -486,7 +490,7 @@ def test_a_target_whose_labels_are_not_in_every_split_is_adapted_to_but_not_meas
 def test_the_peak_of_memory_is_the_processes_own() -> None:
     """And not what the process held that started it, as getrusage has it."""
     held = torch.ones(2**28)  # 1 GB
-    code = "from acclimate.results import environment; from acclimate.training import Engine"
+    code = "from acclimate.pipeline.environment import environment; from acclimate.training.engine import Engine"
     code += "; print(environment(Engine())['peak_memory_mb'])"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout
     assert 50 < float(printed) < held.nbytes / 2**20

@@ -10,17 +10,23 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from acclimate import Adaptation, adapt, analysis
-from acclimate.analysis import Analysis, analyse, count_pairs, one_of_each, precision_recall
-from acclimate.config import CONFIGS, Config
-from acclimate.curves import HEALTHY, classifier_panels, method_panels, read_curves
+from acclimate import Adaptation, adapt
+from acclimate.config import Config
+from acclimate.data.images import to_float
 from acclimate.errors import RunError
-from acclimate.images import to_float
-from acclimate.methods import METHODS, AdaptationData, Method, Task
+from acclimate.methods import MethodEntry
+from acclimate.methods.base import AdaptationData, Method, Task
+from acclimate.methods.registry import METHODS
 from acclimate.networks import build_classifier
-from acclimate.training import Engine, Phase
-from acclimate.vectors import features, nearest, tsne
-from conftest import TINY
+from acclimate.pipeline.adapt import start
+from acclimate.reporting import parts
+from acclimate.reporting.analysis import Analysis, analyse
+from acclimate.reporting.counts import count_pairs, one_of_each, precision_recall
+from acclimate.reporting.curves import HEALTHY, classifier_panels, method_panels, read_curves
+from acclimate.reporting.vectors import features, nearest, tsne
+from acclimate.training.engine import Engine
+from acclimate.training.loop import Phase
+from helpers import TINY
 
 
 def curve(*values: float) -> Tensor:
@@ -69,7 +75,7 @@ def test_nearest_by_hand() -> None:
 
 
 def test_nearest_looks_at_every_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("acclimate.vectors.EVALUATION_BATCH", 2)
+    monkeypatch.setattr("acclimate.reporting.vectors.EVALUATION_BATCH", 2)
     among = torch.arange(7.0)[:, None]
     assert nearest(torch.tensor([[0.2], [2.9], [6.4]]), among).tolist() == [0, 3, 6]
 
@@ -195,7 +201,7 @@ def test_it_is_computed_once_and_anew_when_the_run_changed(
         computed.append(True)
         return vars(analysed)
 
-    monkeypatch.setattr(analysis._Parts, "compute", compute)
+    monkeypatch.setattr(parts.Parts, "compute", compute)
     again = analyse(copy)
     assert not computed
     assert again.settings == analysed.settings
@@ -212,7 +218,7 @@ def test_it_is_computed_once_and_anew_when_the_run_changed(
 
 
 def test_an_unfinished_run_is_refused(tmp_path: Path) -> None:
-    unfinished = Adaptation.create("digits", "digits-m", preset="demo", out=tmp_path / "run", **TINY)
+    unfinished = start("digits", "digits-m", preset="demo", out=tmp_path / "run", **TINY)
     with pytest.raises(RunError, match="has not finished"):
         analyse(unfinished)
 
@@ -235,8 +241,7 @@ def test_a_method_that_only_classifies(tmp_path: Path, monkeypatch: pytest.Monke
         def forward(self, images: Tensor) -> Tensor:
             return self.classifier(images)
 
-    monkeypatch.setitem(METHODS, "toy", Toy)
-    monkeypatch.setitem(CONFIGS, "toy", Config)
+    monkeypatch.setitem(METHODS, "toy", MethodEntry(Config, Toy))
     settings = {
         key: TINY[key] for key in ("image_size", "repeats", "classifier_epochs", "classifier_images", "precision")
     }

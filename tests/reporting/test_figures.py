@@ -15,14 +15,14 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from acclimate import Adaptation, adapt
-from acclimate.analysis import Analysis
-from acclimate.figures import FIGURES, write_figures
-from acclimate.figures.classification import draw_confusion, draw_flips
-from acclimate.figures.images import draw_film, draw_repeats
-from acclimate.figures.maps import draw_source_features
-from acclimate.figures.style import image_rows, strip, styled
-from acclimate.figures.training import draw_training, smoothed
-from conftest import TINY
+from acclimate.reporting.analysis import Analysis
+from acclimate.reporting.figures import FIGURES, write_figures
+from acclimate.reporting.figures.classification import draw_confusion, draw_flips
+from acclimate.reporting.figures.images import draw_film, draw_repeats
+from acclimate.reporting.figures.maps import draw_source_features
+from acclimate.reporting.figures.style import image_rows, strip, styled
+from acclimate.reporting.figures.training import draw_training, smoothed
+from helpers import TINY
 
 
 @pytest.fixture(autouse=True)
@@ -94,7 +94,7 @@ def test_what_makes_no_sense_is_left_out_with_its_reason(
 
 def test_without_anything_random_repetitions_are_left_out(finished: Adaptation, tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("acclimate.analysis.SAMPLE", 12)
+        patch.setattr("acclimate.reporting.parts.SAMPLE", 12)
         copy = shutil.copytree(finished.run.path, tmp_path / "run")
         config = json.loads((copy / "config.json").read_text())
         config["config"]["dropout_mode"] = "off"

@@ -21,17 +21,18 @@ import pytest
 import torch
 from PIL import Image
 
-from acclimate import Adaptation, adapt, analysis
-from acclimate.analysis import Analysis
-from acclimate.config import CONFIGS
-from acclimate.curves import Panel
-from acclimate.report import write_report
-from acclimate.report.charts import Group, line_chart, nice_ticks, scatter, thinned
-from acclimate.report.comparison import Comparison
-from acclimate.report.matrices import matrix
-from acclimate.report.sprites import COLUMNS, LARGEST, Sheet
-from acclimate.report.summary import Summary, bars, gap_closed, verdict
-from conftest import TINY
+from acclimate import Adaptation, adapt
+from acclimate.methods import find_config
+from acclimate.reporting import parts
+from acclimate.reporting.analysis import Analysis
+from acclimate.reporting.curves import Panel
+from acclimate.reporting.page import write_report
+from acclimate.reporting.page.charts import Group, line_chart, nice_ticks, scatter, thinned
+from acclimate.reporting.page.comparison import Comparison
+from acclimate.reporting.page.matrices import matrix
+from acclimate.reporting.page.sprites import COLUMNS, LARGEST, Sheet
+from acclimate.reporting.page.summary import Summary, bars, gap_closed, verdict
+from helpers import TINY
 
 VOID = {"meta", "input", "link", "br", "img"}
 
@@ -243,7 +244,7 @@ def test_several_runs_side_by_side(finished: Adaptation, analysed: Analysis, tmp
     config["config"]["cycle_weight"] = 5.0
     (other / "config.json").write_text(json.dumps(config))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("acclimate.report.analyse", lambda _: analysed)
+        patch.setattr("acclimate.reporting.page.analyse", lambda _: analysed)
         html = write_report([finished, Adaptation(other)], tmp_path / "comparison.html").read_text()
     page = Page(html)
     check_structure(page)
@@ -346,7 +347,7 @@ def test_what_was_seen_is_said_as_it_was(finished: Adaptation, analysed: Analysi
 
 def test_settings_that_differ_from_the_preset_are_marked(finished: Adaptation, analysed: Analysis) -> None:
     settings = {name: (value, usual) for name, value, usual in Summary(finished, analysed).settings}
-    assert settings["steps"] == ("6", str(CONFIGS["cyclegan"].preset("demo").steps))
+    assert settings["steps"] == ("6", str(find_config("cyclegan").preset("demo").steps))
     assert settings["cycle_weight"] == ("8.0", "")
     assert settings["target_only"] == ("yes", "")
 
@@ -447,8 +448,8 @@ class TestSheet:
 
     @pytest.mark.parametrize("cell", [32, LARGEST])
     def test_a_report_full_of_noise_stays_below_fifteen_megabytes(self, cell: int) -> None:
-        most = 3 * analysis.SAMPLE + 2 * analysis.NEIGHBOURS_OF + analysis.FILM_IMAGES * analysis.FILM_FRAMES
-        most += 6 * analysis.CYCLES + analysis.MISTAKES
+        most = 3 * parts.SAMPLE + 2 * parts.NEIGHBOURS_OF + parts.FILM_IMAGES * parts.FILM_FRAMES
+        most += 6 * parts.CYCLES + parts.MISTAKES
         sheet = Sheet(cell)
         sheet.add(torch.randint(0, 256, (2 * COLUMNS, 3, cell, cell), dtype=torch.uint8))
         assert len(sheet.data_uri()) / sheet.count * most < 10e6
@@ -467,7 +468,7 @@ def contrast(one: str, other: str) -> float:
 
 
 def test_contrast_is_enough_in_light_dark_and_print() -> None:
-    style = (files("acclimate.report") / "templates" / "style.css").read_text()
+    style = (files("acclimate.reporting.page") / "templates" / "style.css").read_text()
     schemes = [dict(re.findall(r"--([\w-]+): (#\w+)", block)) for block in re.findall(r":root \{(.*?)\}", style, re.S)]
     assert len(schemes) == 3
     for scheme in schemes:

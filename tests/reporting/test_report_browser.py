@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from acclimate import Adaptation
-from acclimate.analysis import Analysis
-from acclimate.report import write_report
+from acclimate.reporting.analysis import Analysis
+from acclimate.reporting.page import write_report
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install .[browser]")
 

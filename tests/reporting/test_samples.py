@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from acclimate.errors import DataError
-from acclimate.samples import GAP, LARGEST, draw_rows
+from acclimate.reporting.samples import GAP, LARGEST, draw_rows
 
 
 @pytest.mark.parametrize(("channels", "size", "cell"), [(1, 8, 64), (3, 28, 56), (3, 128, 128)])
@@ -50,8 +50,8 @@ def test_a_format_that_cannot_be_written_is_said(name: str, tmp_path: Path) -> N
 
 def test_showing_a_domain_imports_no_matplotlib(tmp_path: Path) -> None:
     code = (
-        "import sys; from acclimate.cli import data_show; from pathlib import Path;"
-        f"data_show('digits', out=Path({str(tmp_path / 'digits.png')!r})); assert 'matplotlib' not in sys.modules"
+        "import sys; from acclimate.commands.data import show; from pathlib import Path;"
+        f"show('digits', out=Path({str(tmp_path / 'digits.png')!r})); assert 'matplotlib' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     assert (tmp_path / "digits.png").exists()

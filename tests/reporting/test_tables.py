@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from acclimate.errors import RunError
-from acclimate.tables import Result, list_table, matrix_table, published, read_results
+from acclimate.reporting.tables import Result, list_table, matrix_table, published, read_results
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def result(seed: int, adapted: float, **changes: Any) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def test_csv_and_latex() -> None:
 
 
 def test_published_numbers_name_their_source() -> None:
-    data = json.loads((ROOT / "src" / "acclimate" / "published.json").read_text())
+    data = json.loads((ROOT / "src" / "acclimate" / "reporting" / "published.json").read_text())
     assert all(one["from"] in data["sources"] and 0 < one["accuracy"] < 1 for one in data["results"])
     assert str(published("mnist", "mnist-m", "cyclegan")) == "83.7 ± 0.4"
     assert published("mnist", "svhn-8k", "cyclegan") == published("mnist", "svhn", "cyclegan") is not None

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from acclimate.config import Config
-from acclimate.images import texture_noise, to_float
-from acclimate.methods import Method, Task
-from acclimate.training import Engine
-from acclimate.translation import Translator
+from acclimate.data.images import texture_noise, to_float
+from acclimate.methods.base import Method, Task
+from acclimate.runs.translation import Translator
+from acclimate.training.engine import Engine
 
 
 class Same(Method):

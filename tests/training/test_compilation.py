@@ -9,11 +9,14 @@ import torch
 from torch import nn
 from torch.fx import GraphModule
 
-from acclimate.compilation import LEAST_STEPS, _has_compiler, compile_networks, decide
-from acclimate.config import CONFIGS, CompileChoice, CycleGANConfig
-from acclimate.methods import METHODS, CycleGAN, Task
-from acclimate.training import Engine
-from conftest import random_data, tiny
+from acclimate.config import CompileChoice
+from acclimate.methods import find_config, find_method, method_names
+from acclimate.methods.base import Task
+from acclimate.methods.cyclegan.config import CycleGANConfig
+from acclimate.methods.cyclegan.method import CycleGAN
+from acclimate.training.compilation import LEAST_STEPS, _has_compiler, compile_networks, decide
+from acclimate.training.engine import Engine
+from helpers import random_data, tiny
 
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
 """Torch's own."""
@@ -39,7 +42,7 @@ def test_auto_compiles_for_long_trainings(
     compiles: bool,
     reason: str,
 ) -> None:
-    monkeypatch.setattr("acclimate.compilation._has_compiler", lambda device: True)
+    monkeypatch.setattr("acclimate.training.compilation._has_compiler", lambda device: True)
     assert decide(choice, device, steps) == (compiles, reason)
 
 
@@ -67,7 +70,7 @@ def test_compiled_networks_train_as_plain_ones_do() -> None:
     assert all(network._compiled_call_impl is not None for network in compiled.children())
 
 
-@pytest.mark.parametrize("name", sorted(METHODS))
+@pytest.mark.parametrize("name", method_names())
 def test_every_convolution_of_every_method_is_in_a_graph(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: set[int] = set()
 
@@ -83,7 +86,7 @@ def test_every_convolution_of_every_method_is_in_a_graph(name: str, monkeypatch:
     data = random_data(source=128, target=128, size=8)
     if name == "pix2pix":  # pairs
         data = replace(data, paired=True)
-    method = METHODS[name](CONFIGS[name](**tiny(name)), Task(3, 8, ("a", "b")), Engine())
+    method = find_method(name)(find_config(name)(**tiny(name)), Task(3, 8, ("a", "b")), Engine())
     phases = method.phases(data)
     compile_networks(method)
     for phase in phases:

@@ -16,15 +16,15 @@ import torch
 from torch import Tensor
 
 from acclimate import Adaptation
-from acclimate.config import CycleGANConfig
-from acclimate.distributed import Processes
 from acclimate.errors import AcclimateError
-from acclimate.methods import CycleGAN, Task
-from acclimate.methods.base import DomainBatches
-from acclimate.runs import Run
-from acclimate.state import load_tree
-from acclimate.training import Engine
-from conftest import batch, random_data, tiny
+from acclimate.methods.base import DomainBatches, Task
+from acclimate.methods.cyclegan.config import CycleGANConfig
+from acclimate.methods.cyclegan.method import CycleGAN
+from acclimate.runs.directory import Run
+from acclimate.training.distributed import Processes
+from acclimate.training.engine import Engine
+from acclimate.training.state import load_tree
+from helpers import batch, random_data, tiny
 
 SETTINGS = tiny("cyclegan", batch_size=8, dropout=0.0, steps=8, snapshots=2, checkpoint_every=4, target_only=False)
 
@@ -76,11 +76,14 @@ def test_shares_do_not_overlap() -> None:
         DomainBatches(data.source_train, data.target_train, config, engine)
 
 
+IMPORTED = os.pathsep.join(str(folder) for folder in Path(__file__).parents[:2])
+"""Where the scripts find this file and the helpers."""
+
 GRADIENTS = """
 import sys, torch
-from acclimate.distributed import joined, processes
-from acclimate.state import save_tree
-from acclimate.training import Engine
+from acclimate.training.distributed import joined, processes
+from acclimate.training.state import save_tree
+from acclimate.training.engine import Engine
 from test_distributed import gradients
 
 torch.set_num_threads(1)
@@ -107,7 +110,7 @@ def test_two_halves_of_a_batch_give_the_gradients_of_the_whole(tmp_path: Path) -
     script = tmp_path / "gradients.py"
     script.write_text(GRADIENTS)
     path = tmp_path / "gradients.safetensors"
-    finish(torchrun(2, str(script), str(path), PYTHONPATH=str(Path(__file__).parent)))
+    finish(torchrun(2, str(script), str(path), PYTHONPATH=IMPORTED))
     shared, alone = load_tree(path), gradients(Engine())
     assert shared.keys() == alone.keys()
     assert len(alone) == len(list(CycleGAN(CycleGANConfig(width=4), Task(3, 16, ("a", "b")), Engine()).parameters()))
@@ -158,8 +161,8 @@ def test_a_dead_process_ends_the_run_with_an_error_and_a_checkpoint_for_any_numb
 
 FULL_DISK = """
 import errno, os, sys
-from acclimate.cli import main
-from acclimate.runs import Run
+from acclimate.commands import main
+from acclimate.runs.directory import Run
 
 def full(*_):
     raise OSError(errno.ENOSPC, "No space left on device")
@@ -183,10 +186,11 @@ def test_the_others_do_not_wait_for_one_that_failed(tmp_path: Path) -> None:
 SHORT_PHASE = """
 import os, signal, sys
 from pathlib import Path
-from acclimate.distributed import joined, processes
+from acclimate.training.distributed import joined, processes
 from acclimate.errors import InterruptedRunError
-from acclimate.runs import Run
-from acclimate.training import Engine, train
+from acclimate.runs.directory import Run
+from acclimate.training.engine import Engine
+from acclimate.training.loop import train
 from test_training import Toy
 
 with joined("cpu"):
@@ -203,7 +207,7 @@ with joined("cpu"):
 def test_one_process_interrupted_in_a_short_phase_stops_all_at_its_end(tmp_path: Path) -> None:
     script = tmp_path / "short.py"
     script.write_text(SHORT_PHASE)
-    said = finish(torchrun(2, str(script), str(tmp_path / "run"), PYTHONPATH=str(Path(__file__).parent)))
+    said = finish(torchrun(2, str(script), str(tmp_path / "run"), PYTHONPATH=IMPORTED))
     for rank in (0, 1):
         assert f"process {rank} stopped in toy after step 4; go on with" in said
     assert Run(tmp_path / "run").load_checkpoint("toy")["step"] == 4  # type: ignore[index]

@@ -9,13 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from acclimate import feed
-from acclimate.arrays import map_array, write_array
 from acclimate.config import MethodConfig
-from acclimate.domains import Images, LabelledImages
-from acclimate.feed import Feed, fits
+from acclimate.data.arrays import map_array, write_array
+from acclimate.data.sets import Images, LabelledImages
 from acclimate.methods.base import DomainBatches
-from acclimate.training import Batches, Engine
+from acclimate.training import feed
+from acclimate.training.batches import Batches
+from acclimate.training.engine import Engine
+from acclimate.training.feed import Feed, fits
 
 ENGINE = Engine()
 

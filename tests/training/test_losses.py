@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from acclimate.losses import (
+from acclimate.training.losses import (
     bce,
     discriminator_accuracy,
     lsgan_discriminator,

@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from acclimate.config import CycleGANConfig
-from acclimate.methods import CycleGAN, Task
-from acclimate.training import Engine
-from conftest import batch
+from acclimate.methods.base import Task
+from acclimate.methods.cyclegan.config import CycleGANConfig
+from acclimate.methods.cyclegan.method import CycleGAN
+from acclimate.training.engine import Engine
+from helpers import batch
 
-sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 
 from textbook import TextbookCycleGAN
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from acclimate.errors import AcclimateError, RunError
-from acclimate.state import load_tree, random_state, save_tree, set_random_state, write_atomic
+from acclimate.training.state import load_tree, random_state, save_tree, set_random_state, write_atomic
 
 
 def test_trees_come_back_as_they_were(tmp_path: Path) -> None:

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from acclimate.errors import AcclimateError, InterruptedRunError, NonFiniteLossError, RunError
-from acclimate.runs import Run
-from acclimate.state import load_tree
-from acclimate.training import Batches, Engine, Phase, seed_for, train
+from acclimate.runs.directory import Run
+from acclimate.training.batches import Batches
+from acclimate.training.engine import Engine, seed_for
+from acclimate.training.loop import Phase, train
+from acclimate.training.state import load_tree
 
 ENGINE = Engine()
 

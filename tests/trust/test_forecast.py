@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from acclimate.forecast import forecast_accuracy
+from acclimate.trust.forecast import forecast_accuracy
 
 
 def binary(confidences: list[float]) -> Tensor:

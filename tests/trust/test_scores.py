@@ -7,9 +7,10 @@ import pytest
 import torch
 from scipy.linalg import sqrtm
 
-from acclimate import scores
 from acclimate.config import SelectionRule
-from acclimate.selection import RULES, choose, judge_rules, judge_runs
+from acclimate.pipeline.selection import RULES, choose
+from acclimate.pipeline.study import judge_rules, judge_runs
+from acclimate.trust import scores
 
 
 def test_frechet_distance_equals_the_textbook_formula() -> None:

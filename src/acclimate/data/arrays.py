@@ -18,7 +18,7 @@ from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
 from acclimate.errors import DataError
-from acclimate.state import write_atomic, writing
+from acclimate.training.state import write_atomic, writing
 
 PIECE = 256
 """Items of an array that are in memory at a time while it is copied."""

@@ -5,19 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from acclimate.config import ClassifierName, Config, LearningRateDecay, MethodConfig
-from acclimate.domains.base import Images, LabelledImages
-from acclimate.errors import AcclimateError, did_you_mean
-from acclimate.feed import Feed
-from acclimate.images import to_float
+from acclimate.data.images import to_float
+from acclimate.data.sets import Images, LabelledImages
 from acclimate.networks import ImageClassifier, build_classifier
-from acclimate.training import Batches, Engine, Phase, Stateful, linear_decay, seed_for
+from acclimate.training.batches import Batches
+from acclimate.training.engine import Engine, seed_for
+from acclimate.training.feed import Feed
+from acclimate.training.loop import Phase, Stateful
+from acclimate.training.updates import linear_decay
 
 
 @dataclass(frozen=True)
@@ -246,32 +248,3 @@ def adam(*networks: nn.Module, lr: float, beta1: float = 0.9, weight_decay: floa
     """Return Adam over all parameters of ``networks``, in one fused operation a step."""
     parameters = [parameter for network in networks for parameter in network.parameters()]
     return torch.optim.Adam(parameters, lr, (beta1, 0.999), weight_decay=weight_decay, fused=True)
-
-
-M = TypeVar("M", bound=Method)
-
-METHODS: dict[str, type[Method]] = {}
-
-
-def register(name: str) -> Callable[[type[M]], type[M]]:
-    """Make a method known under ``name``."""
-
-    def add(method: type[M]) -> type[M]:
-        method.name = name
-        METHODS[name] = method
-        return method
-
-    return add
-
-
-def find_method(name: str) -> type[Method]:
-    """Return the method of that name.
-
-    Raises
-    ------
-    AcclimateError
-        There is none; the message has the nearest name.
-    """
-    if name not in METHODS:
-        raise AcclimateError(f"no method {name!r}.{did_you_mean(name, METHODS)} Methods: {', '.join(sorted(METHODS))}")
-    return METHODS[name]

@@ -1,13 +1,11 @@
-"""Networks: one small file each."""
+"""Networks that several methods or stages share: one small file each."""
 
 from __future__ import annotations
-
-from torch import nn
 
 from acclimate.networks.chain import Chain
 from acclimate.networks.classifiers import CLASSIFIERS, GTAClassifier, ImageClassifier, build_classifier
 from acclimate.networks.discriminators import NoisyDiscriminator, PooledDiscriminator
-from acclimate.networks.dtn import DTNDiscriminator, DTNEncoder, DTNGenerator
+from acclimate.networks.initialisation import init_glorot, init_normal, parameter_count
 from acclimate.networks.patchgan import PatchGAN
 from acclimate.networks.residual import ResidualGenerator
 from acclimate.networks.unet import UNet
@@ -15,9 +13,6 @@ from acclimate.networks.unet import UNet
 __all__ = [
     "CLASSIFIERS",
     "Chain",
-    "DTNDiscriminator",
-    "DTNEncoder",
-    "DTNGenerator",
     "GTAClassifier",
     "ImageClassifier",
     "NoisyDiscriminator",
@@ -30,26 +25,3 @@ __all__ = [
     "init_normal",
     "parameter_count",
 ]
-
-
-def init_normal(network: nn.Module, std: float = 0.02) -> None:
-    """Draw every convolution's weights from N(0, ``std``) and zero its bias (section 4.1, after DCGAN)."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            nn.init.normal_(module.weight, 0.0, std)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-
-
-def init_glorot(network: nn.Module) -> None:
-    """Glorot-uniform weights and zero biases: what the author's classifier started from."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            nn.init.xavier_uniform_(module.weight)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-
-
-def parameter_count(network: nn.Module) -> int:
-    """Return the number of trainable parameters."""
-    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)

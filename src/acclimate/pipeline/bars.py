@@ -9,21 +9,20 @@ import hashlib
 import json
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
-from acclimate import classification, distributed, feed, images, training
-from acclimate.domains.base import cache_root
+from acclimate.data import images
+from acclimate.data.domains.base import cache_root
 from acclimate.networks import classifiers
-
-if TYPE_CHECKING:
-    from acclimate.adaptation import Adaptation
+from acclimate.pipeline import classification
+from acclimate.runs.adaptation import Adaptation
+from acclimate.training import batches, distributed, engine, feed, loop
 
 
 def bar_path(adaptation: Adaptation, kind: str, name: str) -> Path:
     """Return where the cache keeps, or will keep, one training of a bar; ``kind``: ``source-only``, ``target-only``."""
-    config, engine = adaptation.config, adaptation.engine
+    config, computed = adaptation.config, adaptation.engine
     domain = adaptation.source if kind == "source-only" else adaptation.target
     depends_on = {
         "name": name,
@@ -34,10 +33,10 @@ def bar_path(adaptation: Adaptation, kind: str, name: str) -> Path:
         "settings": {key: value for key, value in vars(config).items() if key.startswith("classifier")},
         "seed": config.seed,
         "computed": [
-            engine.device.type,
-            str(engine.dtype),
+            computed.device.type,
+            str(computed.dtype),
             torch.get_num_threads(),
-            engine.processes.count,
+            computed.processes.count,
             torch.__version__,
         ],
         "code": _code(),
@@ -49,6 +48,6 @@ def bar_path(adaptation: Adaptation, kind: str, name: str) -> Path:
 @cache
 def _code() -> str:
     digest = hashlib.sha256()
-    for module in (classification, classifiers, distributed, feed, images, training):
+    for module in (batches, classification, classifiers, distributed, engine, feed, images, loop):
         digest.update(Path(str(module.__file__)).read_bytes())
     return digest.hexdigest()

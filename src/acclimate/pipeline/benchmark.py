@@ -19,10 +19,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from acclimate.adaptation import Adaptation
-from acclimate.config import CONFIGS, Config
+from acclimate.config import Config
 from acclimate.errors import AcclimateError, InterruptedRunError, did_you_mean
-from acclimate.methods import find_method
+from acclimate.methods import find_config, find_method, method_names
+from acclimate.pipeline.adapt import start
 from acclimate.progress import clock, progress, say
 
 POLL_SECONDS = 0.5
@@ -57,7 +57,7 @@ class Matrix:
     pairs
         Source and target, domains or folders.
     methods
-        Names in :data:`acclimate.config.CONFIGS`.
+        Names in :func:`acclimate.methods.method_names`.
     seeds
         How many, from 0.
     preset
@@ -81,8 +81,8 @@ class Matrix:
     def __post_init__(self) -> None:
         for method in self.methods:
             find_method(method)
-            CONFIGS[method].preset(self.preset)
-        known = {item.name for config in CONFIGS.values() for item in fields(config)}
+            find_config(method).preset(self.preset)
+        known = {item.name for method in method_names() for item in fields(find_config(method))}
         for name in self.settings:
             if name not in known:
                 raise AcclimateError(f"no method has a setting {name!r}.{did_you_mean(name, known)}")
@@ -108,7 +108,7 @@ class Matrix:
 
     def changes(self, method: str) -> dict[str, str]:
         """Return the changed settings that a method has."""
-        own = {item.name for item in fields(CONFIGS[method])}
+        own = {item.name for item in fields(find_config(method))}
         return {name: value for name, value in self.settings.items() if name in own}
 
     def command(self, cell: Cell) -> list[str]:
@@ -145,7 +145,7 @@ def parse_pairs(text: str) -> tuple[tuple[str, str], ...]:
 
 def parse_methods(text: str) -> tuple[str, ...]:
     """Parse ``dann,cyclegan``, or ``all``."""
-    return tuple(CONFIGS) if text == "all" else tuple(text.split(","))
+    return method_names() if text == "all" else tuple(text.split(","))
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ class Estimate:
 def estimate(matrix: Matrix, cell: Cell) -> Estimate | None:
     """Time a few steps of a cell's method, in a process of its own; None where it cannot be run at all."""
     with tempfile.TemporaryDirectory() as folder:
-        code = "from acclimate.benchmark import time_steps; import sys; time_steps(*sys.argv[1:])"
+        code = "from acclimate.pipeline.benchmark import time_steps; import sys; time_steps(*sys.argv[1:])"
         trial = Matrix(
             matrix.pairs, matrix.methods, matrix.seeds, matrix.preset, Path(folder), matrix.settings, matrix.options
         )
@@ -189,12 +189,12 @@ def time_steps(
     """Print the seconds that a method's phases will take, judged by a few steps of each, and the memory in MB."""
     import torch
 
-    from acclimate.results import environment
+    from acclimate.pipeline.environment import environment
 
     if threads:
         torch.set_num_threads(int(threads))
-    changes = typed_settings(CONFIGS[method], dict(item.split("=", 1) for item in settings))
-    adaptation = Adaptation.create(
+    changes = typed_settings(find_config(method), dict(item.split("=", 1) for item in settings))
+    adaptation = start(
         source,
         target,
         method=method,

@@ -7,18 +7,20 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from acclimate.config import Config
-from acclimate.domains.base import LabelledImages
-from acclimate.feed import Feed
-from acclimate.images import to_float
+from acclimate.data.images import to_float
+from acclimate.data.sets import LabelledImages
 from acclimate.methods.base import Task
 from acclimate.networks import init_glorot
-from acclimate.training import Batches, Engine, Phase, seed_for
-from acclimate.translation import Cost, TranslatedImages
+from acclimate.runs.evaluation import predict_logits
+from acclimate.runs.translation import Cost, TranslatedImages
+from acclimate.training.batches import Batches
+from acclimate.training.engine import Engine, seed_for
+from acclimate.training.feed import Feed
+from acclimate.training.loop import Phase
 
-EVALUATION_BATCH = 500
 MIN_DELTA = 1e-4
 MAX_RESTARTS = 3
 
@@ -187,14 +189,3 @@ class PlateauStopping:
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.schedule.load_state_dict(state_dict["schedule"])
         self.best, self.waited = state_dict["best"], state_dict["waited"]
-
-
-@torch.no_grad()
-def predict_logits(classifier: nn.Module, pixels: Tensor, engine: Engine) -> Tensor:
-    """Return logits float32 ``[N, classes]`` on the CPU for uint8 images ``[N, C, H, W]``.
-
-    They are computed in float32 unless the caller is under autocast.
-    """
-    classifier.eval()
-    chunks = [classifier(to_float(chunk.to(engine.device))).float().cpu() for chunk in pixels.split(EVALUATION_BATCH)]
-    return torch.cat(chunks)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from acclimate.domains.base import SPLITS, Domain
+from acclimate.data.domains import Domain
+from acclimate.data.domains.base import SPLITS
 from acclimate.errors import DataError
-
-if TYPE_CHECKING:
-    from acclimate.adaptation import Adaptation
+from acclimate.runs.adaptation import Adaptation
 
 CELL, LARGEST, GAP, FONT_SIZE = 66, 128, 4, 18
 """Pixels: what an image is enlarged to, about, by a whole number of times; what a larger one is shrunk to; between

@@ -156,7 +156,7 @@ def group(results: Iterable[Result]) -> list[Row]:
 
 @cache
 def _published() -> Mapping[str, Any]:
-    value: Mapping[str, Any] = json.loads(files("acclimate").joinpath("published.json").read_text())
+    value: Mapping[str, Any] = json.loads(files(__package__).joinpath("published.json").read_text())
     return value
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from acclimate.classification import EVALUATION_BATCH, predict_logits
 from acclimate.networks import ImageClassifier
-from acclimate.training import Engine
+from acclimate.runs.evaluation import EVALUATION_BATCH, predict_logits
+from acclimate.training.engine import Engine
 
 PERPLEXITY, COMPONENTS = 30, 50
 

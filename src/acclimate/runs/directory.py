@@ -23,12 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from acclimate.errors import RunError, did_you_mean
-from acclimate.state import load_tree, save_tree, write_json
+from acclimate.training.record import TrainingRecord
+from acclimate.training.state import write_json
 
-KEPT_CHECKPOINTS = 2
 
-
-class Run:
+class Run(TrainingRecord):
     """A run directory.
 
     Parameters
@@ -43,7 +42,7 @@ class Run:
     """
 
     def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
+        super().__init__(path)
         if not (self.path / "config.json").is_file():
             parent = self.path.parent
             runs = [folder.parent.name for folder in parent.glob("*/config.json")] if parent.is_dir() else []
@@ -104,47 +103,16 @@ class Run:
                 raise RunError(f"another process is training in {self.path}") from None
             yield
 
-    def save_checkpoint(self, phase: str, step: int, state: Any) -> Path:
-        """Save a phase's full state after ``step`` steps; older ones but the last few are removed."""
-        path = self.path / "checkpoints" / phase / f"{step:08d}.safetensors"
-        save_tree(path, state)
-        for old in sorted(path.parent.glob("*.safetensors"))[:-KEPT_CHECKPOINTS]:
-            old.unlink()
-        return path
-
-    def load_checkpoint(self, phase: str) -> Any | None:
-        """Load the newest readable state of a phase, None where there is none."""
-        error = None
-        for path in sorted((self.path / "checkpoints" / phase).glob("*.safetensors"), reverse=True):
-            try:
-                return load_tree(path)
-            except RunError as found:
-                error = found
-        if error is not None:
-            raise error
-        return None
-
-    def drop_checkpoints(self, phase: str) -> None:
-        """Remove a finished phase's states."""
-        folder = self.path / "checkpoints" / phase
-        for path in folder.glob("*"):
-            path.unlink()
-        if folder.exists():
-            folder.rmdir()
-
-    def snapshots(self) -> dict[int, Path]:
-        """Return the translator's snapshots by step."""
-        return {int(path.stem): path for path in sorted((self.path / "snapshots").glob("*.safetensors"))}
-
     def model(self, name: str) -> Path:
         """Return where a model's weights lie or will lie."""
         return self.path / "models" / f"{name}.safetensors"
 
-    def metrics(self, phase: str | None = None) -> Iterator[dict[str, Any]]:
-        """Yield the logged steps, of one phase or of all."""
-        path = self.path / "metrics.jsonl"
-        if path.exists():
-            for line in path.read_text().splitlines():
-                entry = json.loads(line)
-                if phase is None or entry["phase"] == phase:
-                    yield entry
+    @property
+    def method_done(self) -> Path:
+        """The file that says that the method is trained, with the seconds of its phases."""
+        return self.path / "models" / "method.json"
+
+    @property
+    def selection(self) -> Path:
+        """The file that says which snapshot was chosen, and why."""
+        return self.path / "selection.json"

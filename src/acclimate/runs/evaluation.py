@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import fmean, pstdev
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from acclimate.classification import predict_logits
-from acclimate.domains.base import LabelledImages
-from acclimate.training import Engine
+from acclimate.data.images import to_float
+from acclimate.data.sets import LabelledImages
+from acclimate.training.engine import Engine
+
+EVALUATION_BATCH = 500
 
 
 class Classifier:
@@ -40,3 +44,20 @@ class Classifier:
         """Return each network's share of right answers."""
         logits = (predict_logits(network, test.pixels, self.engine) for network in self.networks)
         return [(one.argmax(1) == test.labels).float().mean().item() for one in logits]
+
+
+@torch.no_grad()
+def predict_logits(classifier: nn.Module, pixels: Tensor, engine: Engine) -> Tensor:
+    """Return logits float32 ``[N, classes]`` on the CPU for uint8 images ``[N, C, H, W]``.
+
+    They are computed in float32 unless the caller is under autocast.
+    """
+    classifier.eval()
+    chunks = [classifier(to_float(chunk.to(engine.device))).float().cpu() for chunk in pixels.split(EVALUATION_BATCH)]
+    return torch.cat(chunks)
+
+
+def summary(accuracies: Sequence[float], spread: str = "classifier seeds") -> dict[str, Any]:
+    """Return mean, population standard deviation (the paper's), the runs, and what they are."""
+    rounded = [round(value, 6) for value in accuracies]
+    return {"mean": round(fmean(rounded), 6), "std": round(pstdev(rounded), 6), "runs": rounded, "spread": spread}

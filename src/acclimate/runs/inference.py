@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 
-from acclimate.classification import EVALUATION_BATCH
-from acclimate.domains import Domain, open_domain
-from acclimate.domains.base import SPLITS, SplitName
+from acclimate.data.domains import Domain, check_pair, open_domain
+from acclimate.data.domains.base import SPLITS, SplitName
+from acclimate.data.images import image_files, read_image, write_png
 from acclimate.errors import DataError
-from acclimate.images import image_files, read_image, write_png
 from acclimate.progress import say
-from acclimate.training import seed_for
-
-if TYPE_CHECKING:
-    from acclimate.adaptation import Adaptation
+from acclimate.runs.adaptation import Adaptation
+from acclimate.runs.evaluation import EVALUATION_BATCH, summary
+from acclimate.training.engine import seed_for
 
 
 def translate_files(adaptation: Adaptation, source: str | Path, output: Path, snapshot: int | None = None) -> int:
@@ -95,3 +93,21 @@ def _file_names(domain: Domain, split: SplitName) -> list[Path]:
         return [Path(name) for name in names]
     labels = domain.labelled(split).labels.tolist()
     return [Path(split, domain.classes[label], f"{index:05d}") for index, label in enumerate(labels)]
+
+
+def measure(adaptation: Adaptation, domain: str | Path | None = None) -> dict[str, Any]:
+    """Measure every trained classifier on a labelled domain's test images; the run's target by default.
+
+    Raises
+    ------
+    DataError
+        The domain has other classes, or no labels.
+    """
+    classes = adaptation.source.classes
+    tested = adaptation.target if domain is None else open_domain(domain, adaptation.data_options, classes)
+    check_pair(adaptation.source, tested)
+    if not tested.has_labels:
+        raise DataError(f"{tested.name} has no labels of the classes {', '.join(classes[:12])}: nothing to measure")
+    test = tested.labelled("test")
+    accuracy = {kind: summary(adaptation.classifier(kind).accuracies(test)) for kind in adaptation.trained_kinds()}
+    return {"domain": tested.name, "test_images": len(test), "accuracy": accuracy}

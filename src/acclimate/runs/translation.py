@@ -9,11 +9,11 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from acclimate.domains.base import LabelledImages
-from acclimate.images import to_float, to_uint8, with_texture_noise
+from acclimate.data.images import to_float, to_uint8, with_texture_noise
+from acclimate.data.sets import LabelledImages
 from acclimate.methods.base import Method
 from acclimate.progress import progress
-from acclimate.training import Engine
+from acclimate.training.engine import Engine
 
 BATCH = 256
 

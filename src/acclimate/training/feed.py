@@ -9,7 +9,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from acclimate.training import Batches, Engine
+from acclimate.training.batches import Batches
+from acclimate.training.engine import Engine
 
 SHARE = 0.5
 """Sets fit up to this share of a GPU's free memory, or of the machine's physical memory where a CPU computes."""

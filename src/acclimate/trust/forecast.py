@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from acclimate import scores
+from acclimate.trust import scores
 
 Z_95 = 1.96
 

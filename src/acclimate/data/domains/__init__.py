@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from acclimate.domains.base import DataOptions, Domain, Images, LabelledImages
-from acclimate.domains.digits import Digits, DigitsM
-from acclimate.domains.folder import Folder
-from acclimate.domains.mnist import MNIST
-from acclimate.domains.mnist_m import MNISTM
-from acclimate.domains.svhn import SVHN, SVHN8k
-from acclimate.domains.usps import USPS
+from acclimate.data.domains.base import DataOptions, Domain
+from acclimate.data.domains.digits import Digits, DigitsM
+from acclimate.data.domains.folder import Folder
+from acclimate.data.domains.mnist import MNIST
+from acclimate.data.domains.mnist_m import MNISTM
+from acclimate.data.domains.svhn import SVHN, SVHN8k
+from acclimate.data.domains.usps import USPS
+from acclimate.data.sets import Images, LabelledImages
 from acclimate.errors import DataError, did_you_mean
 
 __all__ = ["DOMAINS", "DataOptions", "Domain", "Images", "LabelledImages", "check_pair", "open_domain"]

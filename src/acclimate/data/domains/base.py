@@ -17,17 +17,16 @@ from numpy.typing import NDArray
 from platformdirs import user_cache_path
 from torch import Tensor
 
-from acclimate.arrays import in_pieces, map_array, spool, write_array
-from acclimate.config import Fit
-from acclimate.domains.download import RemoteFile, ensure_all
+from acclimate.config import Config, Fit
+from acclimate.data.arrays import in_pieces, map_array, spool, write_array
+from acclimate.data.download import RemoteFile, ensure_all
+from acclimate.data.images import from_arrays
+from acclimate.data.sets import UNKNOWN_LABEL, Images, LabelledImages
 from acclimate.errors import DataError
-from acclimate.images import from_arrays
-from acclimate.state import write_json, writing
+from acclimate.training.state import write_json, writing
 
 SplitName = Literal["train", "val", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
-UNKNOWN_LABEL = -1
-"""The label of an image whose class nobody knows."""
 
 CACHE_VERSION = 2
 
@@ -40,57 +39,6 @@ def cache_root() -> Path:
 def default_data_root() -> Path:
     """Where publishers' files are looked for and downloaded to: ``$ACCLIMATE_DATA`` or ``data`` in the cache folder."""
     return Path(os.environ.get("ACCLIMATE_DATA") or cache_root() / "data")
-
-
-@dataclass(frozen=True)
-class Images:
-    """Images without labels: all that a method ever sees of the target.
-
-    Attributes
-    ----------
-    pixels
-        uint8 ``[N, C, H, W]``, perhaps a memory map, which nothing may write to.
-    """
-
-    pixels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.pixels)
-
-    def first(self, count: int | None) -> Images:
-        """Return the first ``count`` images, all for None."""
-        return Images(self.pixels[:count])
-
-
-@dataclass(frozen=True)
-class LabelledImages:
-    """Images with labels: the source, and what the evaluator keeps.
-
-    Attributes
-    ----------
-    pixels
-        uint8 ``[N, C, H, W]``, perhaps a memory map, which nothing may write to.
-    labels
-        int64 ``[N]``, indices of the domain's class names.
-    """
-
-    pixels: Tensor
-    labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.pixels)
-
-    def first(self, count: int | None) -> LabelledImages:
-        """Return the first ``count`` images, all for None."""
-        return LabelledImages(self.pixels[:count], self.labels[:count])
-
-    def unlabelled(self) -> Images:
-        """Return the images alone."""
-        return Images(self.pixels)
-
-    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the images and labels at ``indices``."""
-        return self.pixels[indices], self.labels[indices]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +73,17 @@ class DataOptions:
             raise DataError(f"images have 1 or 3 channels, not {self.channels}")
         if not 8 <= self.image_size <= 1024:
             raise DataError(f"image size {self.image_size} is out of range: 8 to 1024")
+
+    @classmethod
+    def of(cls, config: Config, data_root: Path) -> DataOptions:
+        """Return how a run with these settings reads images."""
+        return cls(
+            image_size=config.image_size,
+            channels=config.channels,
+            fit=config.fit,
+            strict=config.strict,
+            data_root=data_root,
+        )
 
 
 @dataclass(frozen=True)
@@ -290,6 +249,10 @@ class Domain(ABC):
     def has_labels(self) -> bool:
         """Whether the evaluator will find labels."""
         return True
+
+    def has_labelled(self, *splits: SplitName) -> bool:
+        """Whether there are labelled images in each of some splits."""
+        return self.has_labels and all(len(self.labelled(split)) for split in splits)
 
     def describe(self) -> dict[str, object]:
         """Everything about the domain that a result file or a person may ask."""

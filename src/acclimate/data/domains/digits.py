@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from acclimate.domains.base import Domain, RawSplit, digest, shuffled
-from acclimate.domains.mnist import DIGITS
-from acclimate.domains.mnist_m import blend
-from acclimate.images import from_arrays
+from acclimate.data.domains.base import Domain, RawSplit, digest, shuffled
+from acclimate.data.domains.mnist import DIGITS
+from acclimate.data.domains.mnist_m import blend
+from acclimate.data.images import from_arrays
 
 _SHRINK = 2
 """The photos are used at half their size, so that a patch shows texture and not just sky."""

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from acclimate.arrays import spool
-from acclimate.domains.base import UNKNOWN_LABEL, DataOptions, Domain, RawSplit, cache_root, digest, shuffled
+from acclimate.data.arrays import spool
+from acclimate.data.domains.base import DataOptions, Domain, RawSplit, cache_root, digest, shuffled
+from acclimate.data.images import image_files, read_image
+from acclimate.data.sets import UNKNOWN_LABEL
 from acclimate.errors import DataError
-from acclimate.images import image_files, read_image
 from acclimate.progress import progress, say
 
 _SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from acclimate.domains.base import Domain, RawSplit, shuffled
-from acclimate.domains.download import RemoteFile
+from acclimate.data.domains.base import Domain, RawSplit, shuffled
+from acclimate.data.download import RemoteFile
 from acclimate.errors import DataError
 
 DIGITS = tuple("0123456789")

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from acclimate.domains.base import Domain, RawSplit
-from acclimate.domains.download import RemoteFile, read_archive
-from acclimate.domains.mnist import DIGITS, MNIST, read_mnist
+from acclimate.data.archive import read_archive
+from acclimate.data.domains.base import Domain, RawSplit
+from acclimate.data.domains.mnist import DIGITS, MNIST, read_mnist
+from acclimate.data.download import RemoteFile
 
 _BSDS_PAGE = "https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/resources.html"
 _PHOTOS = "BSR/BSDS500/data/images/{}/*.jpg"

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from acclimate.domains.base import Domain, RawSplit, content_checksum, shuffled
-from acclimate.domains.download import RemoteFile
-from acclimate.domains.mnist import DIGITS
+from acclimate.data.domains.base import Domain, RawSplit, content_checksum, shuffled
+from acclimate.data.domains.mnist import DIGITS
+from acclimate.data.download import RemoteFile
 from acclimate.errors import DataError
 
 VALIDATION = 730

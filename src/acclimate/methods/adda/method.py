@@ -8,14 +8,15 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from acclimate.config import ADDAConfig
-from acclimate.losses import bce, discriminator_accuracy
-from acclimate.methods.base import AdaptationData, DomainBatches, Method, Task, adam, register
+from acclimate.methods.adda.config import ADDAConfig
+from acclimate.methods.base import AdaptationData, DomainBatches, Method, Task, adam
 from acclimate.networks import Chain, init_glorot
-from acclimate.training import Engine, Phase, frozen
+from acclimate.training.engine import Engine
+from acclimate.training.loop import Phase
+from acclimate.training.losses import bce, discriminator_accuracy
+from acclimate.training.updates import frozen
 
 
-@register("adda")
 class ADDA(Method):
     """A target encoder M_t that a discriminator D cannot tell from the source encoder M_s (equation 9).
 
@@ -32,6 +33,7 @@ class ADDA(Method):
     paper's); D takes its step before M_t, and M_t sees the new D, where the authors' code takes both at once.
     """
 
+    name = "adda"
     classifies = True
     kept = ("target_encoder",)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from acclimate.methods.base import Method, register
+from acclimate.methods.base import Method
 
 
-@register("source-only")
 class SourceOnly(Method):
     """The classifier trained on the source as it is: what the domain shift costs."""
 
+    name = "source-only"
 
-@register("target-only")
+
 class TargetOnly(Method):
     """The classifier trained on the target's own labels: what adaptation could reach at best. A bar, not a method."""
+
+    name = "target-only"

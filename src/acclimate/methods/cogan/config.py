@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from acclimate.config.base import LearningRateDecay, MethodConfig
+from acclimate.config import LearningRateDecay, MethodConfig
 
 
 @dataclass(frozen=True, kw_only=True)

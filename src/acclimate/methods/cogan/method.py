@@ -8,15 +8,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from acclimate.config import CoGANConfig
-from acclimate.losses import bce, discriminator_accuracy
-from acclimate.methods.base import AdaptationData, DomainBatches, Method, Task, adam, register
+from acclimate.methods.base import AdaptationData, DomainBatches, Method, Task, adam
+from acclimate.methods.cogan.config import CoGANConfig
+from acclimate.methods.cogan.networks import CoupledDiscriminator, CoupledGenerator
 from acclimate.networks import init_glorot
-from acclimate.networks.cogan import CoupledDiscriminator, CoupledGenerator
-from acclimate.training import Engine, Phase, frozen
+from acclimate.training.engine import Engine
+from acclimate.training.loop import Phase
+from acclimate.training.losses import bce, discriminator_accuracy
+from acclimate.training.updates import frozen
 
 
-@register("cogan")
 class CoGAN(Method):
     """Two GANs that share layers, one a domain, and a class head on the shared features.
 
@@ -38,6 +39,7 @@ class CoGAN(Method):
     frame where MNIST's have a margin, and with all layers but one in common the GANs draw clutter there instead.
     """
 
+    name = "cogan"
     classifies = True
     kept = ("D",)
 

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from acclimate.networks.chain import Chain
+from acclimate.networks import Chain
 
 LAYERS = 5
 """Of a generator."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from acclimate.config.cyclegan import CycleConfig
+from acclimate.methods.cyclegan.config import CycleConfig
 
 
 @dataclass(frozen=True, kw_only=True)

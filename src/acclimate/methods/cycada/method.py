@@ -8,15 +8,17 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from acclimate.config import ADDAConfig, CyCADAConfig
-from acclimate.methods.adda import ADDA
-from acclimate.methods.base import AdaptationData, DomainBatches, Task, adam, register
-from acclimate.methods.cyclegan import CycleGAN
+from acclimate.methods.adda.config import ADDAConfig
+from acclimate.methods.adda.method import ADDA
+from acclimate.methods.base import AdaptationData, DomainBatches, Task, adam
+from acclimate.methods.cycada.config import CyCADAConfig
+from acclimate.methods.cyclegan.method import CycleGAN
 from acclimate.networks import init_glorot
-from acclimate.training import Engine, Phase, frozen
+from acclimate.training.engine import Engine
+from acclimate.training.loop import Phase
+from acclimate.training.updates import frozen
 
 
-@register("cycada")
 class CyCADA(CycleGAN):
     """CycleGAN whose generators keep what a source classifier f_S sees, then ADDA from the redrawn source.
 
@@ -35,6 +37,7 @@ class CyCADA(CycleGAN):
     discriminator is poor. Both classifiers are the run's network, where the paper uses ``lenet``.
     """
 
+    name = "cycada"
     classifies = True
 
     def __init__(self, config: CyCADAConfig, task: Task, engine: Engine) -> None:

@@ -9,16 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from acclimate.config import CycleConfig
-from acclimate.distributed import Processes
-from acclimate.images import with_texture_noise
-from acclimate.losses import discriminator_accuracy, lsgan_discriminator, lsgan_generator, reconstruction
-from acclimate.methods.base import AdaptationData, DomainBatches, Method, Task, adam, register
+from acclimate.data.images import with_texture_noise
+from acclimate.methods.base import AdaptationData, DomainBatches, Method, Task, adam
+from acclimate.methods.cyclegan.config import CycleConfig
 from acclimate.networks import PatchGAN, UNet, init_normal
-from acclimate.training import Engine, Phase, Stateful, WeightAverage, frozen
+from acclimate.training.distributed import Processes
+from acclimate.training.engine import Engine
+from acclimate.training.loop import Phase, Stateful
+from acclimate.training.losses import discriminator_accuracy, lsgan_discriminator, lsgan_generator, reconstruction
+from acclimate.training.updates import WeightAverage, frozen
 
 
-@register("cyclegan")
 class CycleGAN(Method):
     """Two generators G: X -> Y and F: Y -> X against two discriminators D_Y and D_X (section 4.1).
 
@@ -35,6 +36,7 @@ class CycleGAN(Method):
     al., arXiv:1802.10151).
     """
 
+    name = "cyclegan"
     translates = True
     translates_back = True
 

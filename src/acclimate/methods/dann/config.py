@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from acclimate.config.base import LearningRateDecay, MethodConfig
+from acclimate.config import LearningRateDecay, MethodConfig
 
 STRONG: Mapping[str, Any] = {
     "batch_size": 128,

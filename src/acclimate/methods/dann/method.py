@@ -10,14 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from acclimate.config import DANNConfig
-from acclimate.losses import bce, discriminator_accuracy
-from acclimate.methods.base import AdaptationData, DomainBatches, Method, Task, adam, register
+from acclimate.methods.base import AdaptationData, DomainBatches, Method, Task, adam
+from acclimate.methods.dann.config import DANNConfig
 from acclimate.networks import Chain, init_glorot
-from acclimate.training import Engine, Phase
+from acclimate.training.engine import Engine
+from acclimate.training.loop import Phase
+from acclimate.training.losses import bce, discriminator_accuracy
 
 
-@register("dann")
 class DANN(Method):
     """Features that tell the classes apart and the domains not (section 4.2, figure 1).
 
@@ -37,6 +37,7 @@ class DANN(Method):
     epochs are those of the recipe that the preset strong follows.
     """
 
+    name = "dann"
     classifies = True
     kept = ("classifier",)
 

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from acclimate.config.base import LearningRateDecay
-from acclimate.config.translation import TranslationConfig
+from acclimate.config import LearningRateDecay, TranslationConfig
 
 
 @dataclass(frozen=True, kw_only=True)

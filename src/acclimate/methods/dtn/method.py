@@ -8,17 +8,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from acclimate.config import DTNConfig
-from acclimate.losses import total_variation
-from acclimate.methods.base import AdaptationData, DomainBatches, Method, Task, adam, register
-from acclimate.networks import DTNDiscriminator, DTNEncoder, DTNGenerator, init_glorot
-from acclimate.training import Engine, Phase, frozen
+from acclimate.methods.base import AdaptationData, DomainBatches, Method, Task, adam
+from acclimate.methods.dtn.config import DTNConfig
+from acclimate.methods.dtn.networks import DTNDiscriminator, DTNEncoder, DTNGenerator
+from acclimate.networks import init_glorot
+from acclimate.training.engine import Engine
+from acclimate.training.loop import Phase
+from acclimate.training.losses import total_variation
+from acclimate.training.updates import frozen
 
 FROM_SOURCE, FROM_TARGET, REAL = range(3)
 """The discriminator's classes: drawn from a source image, drawn from a target image, a target image."""
 
 
-@register("dtn")
 class DTN(Method):
     """A generator G = g(f(.)) that keeps what a classifier's features f see and draws it as the target is drawn.
 
@@ -35,6 +37,7 @@ class DTN(Method):
     the public code this follows takes several and has a binary D; squares and variations are means over pixels.
     """
 
+    name = "dtn"
     translates = True
     kept = ("f", "g")
 

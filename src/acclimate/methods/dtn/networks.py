@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from acclimate.networks.chain import Chain
+from acclimate.networks import Chain
 
 HALVINGS = 3
 

@@ -8,15 +8,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
-from acclimate.config import GenToAdaptConfig
-from acclimate.losses import bce, discriminator_accuracy
-from acclimate.methods.base import AdaptationData, DomainBatches, Method, Task, adam, register
+from acclimate.methods.base import AdaptationData, DomainBatches, Method, Task, adam
+from acclimate.methods.gen_to_adapt.config import GenToAdaptConfig
+from acclimate.methods.gen_to_adapt.networks import ClassDiscriminator, FeatureGenerator
 from acclimate.networks import init_glorot, init_normal
-from acclimate.networks.gen_to_adapt import ClassDiscriminator, FeatureGenerator
-from acclimate.training import Engine, Phase, frozen
+from acclimate.training.engine import Engine
+from acclimate.training.loop import Phase
+from acclimate.training.losses import bce, discriminator_accuracy
+from acclimate.training.updates import frozen
 
 
-@register("gen-to-adapt")
 class GenToAdapt(Method):
     """Features from which a generator can draw source-like images, of source and target images alike (section 3).
 
@@ -37,6 +38,7 @@ class GenToAdapt(Method):
     from Glorot-uniform weights, batch norm from 1.
     """
 
+    name = "gen-to-adapt"
     classifies = True
     kept = ("F", "C")
 

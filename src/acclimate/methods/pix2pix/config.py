@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from acclimate.config.base import LearningRateDecay
-from acclimate.config.translation import TranslationConfig, UNetConfig
+from acclimate.config import LearningRateDecay, TranslationConfig
+from acclimate.methods.unet_config import UNetConfig
 
 
 @dataclass(frozen=True, kw_only=True)

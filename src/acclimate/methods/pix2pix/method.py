@@ -8,15 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from acclimate.config import Pix2PixConfig
 from acclimate.errors import AcclimateError
-from acclimate.losses import bce, discriminator_accuracy, reconstruction
-from acclimate.methods.base import AdaptationData, DomainBatches, Method, Task, adam, register
+from acclimate.methods.base import AdaptationData, DomainBatches, Method, Task, adam
+from acclimate.methods.pix2pix.config import Pix2PixConfig
 from acclimate.networks import PatchGAN, UNet, init_normal
-from acclimate.training import Engine, Phase, Stateful, WeightAverage, frozen
+from acclimate.training.engine import Engine
+from acclimate.training.loop import Phase, Stateful
+from acclimate.training.losses import bce, discriminator_accuracy, reconstruction
+from acclimate.training.updates import WeightAverage, frozen
 
 
-@register("pix2pix")
 class Pix2Pix(Method):
     """A generator G: X -> Y trained on pairs, against a discriminator D that sees input and output (section 3.1).
 
@@ -33,6 +34,7 @@ class Pix2Pix(Method):
     here, with instance norm and 23x23 patches, as images are small; a step takes more than one image.
     """
 
+    name = "pix2pix"
     translates = True
 
     def __init__(self, config: Pix2PixConfig, task: Task, engine: Engine) -> None:

@@ -9,14 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from acclimate.config import PixelDAConfig
-from acclimate.losses import bce, discriminator_accuracy
-from acclimate.methods.base import AdaptationData, DomainBatches, Method, Task, adam, register
+from acclimate.methods.base import AdaptationData, DomainBatches, Method, Task, adam
+from acclimate.methods.pixelda.config import PixelDAConfig
 from acclimate.networks import NoisyDiscriminator, ResidualGenerator, init_glorot, init_normal
-from acclimate.training import Engine, Phase, frozen
+from acclimate.training.engine import Engine
+from acclimate.training.loop import Phase
+from acclimate.training.losses import bce, discriminator_accuracy
+from acclimate.training.updates import frozen
 
 
-@register("pixelda")
 class PixelDA(Method):
     """A generator G that redraws source images given noise, against a discriminator D and with a classifier T.
 
@@ -34,6 +35,7 @@ class PixelDA(Method):
     paper does not.
     """
 
+    name = "pixelda"
     translates = classifies = True
     kept = ("G", "T")
 

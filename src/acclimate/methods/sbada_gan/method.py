@@ -8,15 +8,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from acclimate.config import SBADAGANConfig
-from acclimate.losses import discriminator_accuracy, lsgan_discriminator, lsgan_generator
-from acclimate.methods.base import AdaptationData, DomainBatches, Method, Task, adam, register
-from acclimate.methods.cyclegan import ImagePool
+from acclimate.methods.base import AdaptationData, DomainBatches, Method, Task, adam
+from acclimate.methods.cyclegan.method import ImagePool
+from acclimate.methods.sbada_gan.config import SBADAGANConfig
 from acclimate.networks import PooledDiscriminator, ResidualGenerator, init_glorot, init_normal
-from acclimate.training import Engine, Phase, frozen
+from acclimate.training.engine import Engine
+from acclimate.training.loop import Phase
+from acclimate.training.losses import discriminator_accuracy, lsgan_discriminator, lsgan_generator
+from acclimate.training.updates import frozen
 
 
-@register("sbada-gan")
 class SBADAGAN(Method):
     """Generators both ways, G_st and G_ts, with a discriminator and a classifier in each domain: D_s, D_t, C_s, C_t.
 
@@ -37,6 +38,7 @@ class SBADAGAN(Method):
     the adversarial and consistency losses as the classifiers' (10), and has noise and dropout in its discriminators.
     """
 
+    name = "sbada-gan"
     translates = translates_back = classifies = True
     kept = ("G_st", "G_ts", "C_s", "C_t")
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from matplotlib.figure import Figure
 
-from acclimate.analysis import Analysis, analyse
-from acclimate.figures.classification import draw_confusion, draw_flips
-from acclimate.figures.images import (
+from acclimate.reporting.analysis import Analysis, analyse
+from acclimate.reporting.figures.classification import draw_confusion, draw_flips
+from acclimate.reporting.figures.images import (
     draw_cycles,
     draw_domains,
     draw_film,
@@ -19,13 +19,11 @@ from acclimate.figures.images import (
     draw_repeats,
     write_animation,
 )
-from acclimate.figures.maps import draw_features, draw_pixels, draw_source_features
-from acclimate.figures.style import save, styled
-from acclimate.figures.training import draw_training
-from acclimate.state import write_json
-
-if TYPE_CHECKING:
-    from acclimate.adaptation import Adaptation
+from acclimate.reporting.figures.maps import draw_features, draw_pixels, draw_source_features
+from acclimate.reporting.figures.style import save, styled
+from acclimate.reporting.figures.training import draw_training
+from acclimate.runs.adaptation import Adaptation
+from acclimate.training.state import write_json
 
 __all__ = ["FIGURES", "write_figures"]
 

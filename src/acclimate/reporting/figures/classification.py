@@ -6,8 +6,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from acclimate.analysis import Analysis, precision_recall
-from acclimate.figures.style import panels
+from acclimate.reporting.analysis import Analysis
+from acclimate.reporting.counts import precision_recall
+from acclimate.reporting.figures.style import panels
 
 MOST_WITH_NUMBERS = 20
 MARGIN_POINTS = 20

@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from acclimate.analysis import Analysis, one_of_each
-from acclimate.figures.style import image_rows, styled
+from acclimate.reporting.analysis import Analysis
+from acclimate.reporting.counts import one_of_each
+from acclimate.reporting.figures.style import image_rows, styled
 
 COLUMNS = 12
 FRAME_MILLISECONDS, LAST_FRAME_MILLISECONDS = 500, 2_000

@@ -6,8 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from acclimate.analysis import Analysis
-from acclimate.figures.style import ADAPTED, CLASSES, MARKERS, SOURCE, TARGET, panels
+from acclimate.reporting.analysis import Analysis
+from acclimate.reporting.figures.style import ADAPTED, CLASSES, MARKERS, SOURCE, TARGET, panels
 
 SIDE = 3.4
 

@@ -7,9 +7,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 from numpy.typing import NDArray
 
-from acclimate.analysis import Analysis
-from acclimate.curves import method_panels
-from acclimate.figures.style import ADAPTED, SOURCE, panels
+from acclimate.reporting.analysis import Analysis
+from acclimate.reporting.curves import method_panels
+from acclimate.reporting.figures.style import ADAPTED, SOURCE, panels
 
 COLOURS = (SOURCE, ADAPTED, "#222222", "#009e73", "#cc79a7", "#e69f00")
 STYLES = ("-", (0, (4, 1.5)), (0, (1, 1)), "-.")

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from acclimate._version import __version__
-from acclimate.analysis import analyse
-from acclimate.report.charts import MARKS
-from acclimate.report.comparison import Comparison
-from acclimate.report.pages import RunPage
-from acclimate.report.sprites import COLUMNS
-from acclimate.state import write_atomic
-
-if TYPE_CHECKING:
-    from acclimate.adaptation import Adaptation
+from acclimate.reporting.analysis import analyse
+from acclimate.reporting.page.charts import MARKS
+from acclimate.reporting.page.comparison import Comparison
+from acclimate.reporting.page.pages import RunPage
+from acclimate.reporting.page.sprites import COLUMNS
+from acclimate.runs.adaptation import Adaptation
+from acclimate.training.state import write_atomic
 
 __all__ = ["write_report"]
 

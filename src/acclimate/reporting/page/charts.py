@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from acclimate.curves import Panel
+from acclimate.reporting.curves import Panel
 
 WIDTH, HEIGHT = 360, 210
 LEFT, RIGHT, TOP, BOTTOM = 46, 350, 10, 178

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
 
-from acclimate.analysis import Analysis, one_of_each, precision_recall
-from acclimate.report.pages import Picture
-from acclimate.report.sprites import Sheet
-from acclimate.report.summary import Summary, word
-
-if TYPE_CHECKING:
-    from acclimate.adaptation import Adaptation
+from acclimate.reporting.analysis import Analysis
+from acclimate.reporting.counts import one_of_each, precision_recall
+from acclimate.reporting.page.pages import Picture
+from acclimate.reporting.page.sprites import Sheet
+from acclimate.reporting.page.summary import Summary, word
+from acclimate.runs.adaptation import Adaptation
 
 STRIP = 10
 

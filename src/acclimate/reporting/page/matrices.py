@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from acclimate.analysis import precision_recall
+from acclimate.reporting.counts import precision_recall
 
 MOST_CLASSES = 20
 """With more classes the most frequent confusions are listed instead of the matrix."""

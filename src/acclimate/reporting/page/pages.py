@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import torch
 
-from acclimate.analysis import Analysis, one_of_each
-from acclimate.curves import Panel, classifier_panels, method_panels
-from acclimate.report.charts import Chart, Group, Map, line_chart, scatter
-from acclimate.report.matrices import Matrix, matrix
-from acclimate.report.sprites import Sheet
-from acclimate.report.summary import KIND_NAMES, Summary
-
-if TYPE_CHECKING:
-    from acclimate.adaptation import Adaptation
+from acclimate.reporting.analysis import Analysis
+from acclimate.reporting.counts import one_of_each
+from acclimate.reporting.curves import Panel, classifier_panels, method_panels
+from acclimate.reporting.page.charts import Chart, Group, Map, line_chart, scatter
+from acclimate.reporting.page.matrices import Matrix, matrix
+from acclimate.reporting.page.sprites import Sheet
+from acclimate.reporting.page.summary import KIND_NAMES, Summary
+from acclimate.runs.adaptation import Adaptation
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from acclimate.analysis import Analysis
-from acclimate.config import CONFIGS
-
-if TYPE_CHECKING:
-    from acclimate.adaptation import Adaptation
+from acclimate.methods import find_config
+from acclimate.reporting.analysis import Analysis
+from acclimate.runs.adaptation import Adaptation
 
 KIND_NAMES = {"source-only": "Source only", "adapted": "Adapted", "target-only": "Target only"}
 MEANINGS = {
@@ -188,7 +186,7 @@ class Summary:
     @property
     def settings(self) -> list[tuple[str, str, str]]:
         """Every setting with its value, and the preset's where the run was told another."""
-        preset = CONFIGS[self.result["method"]].preset(self.result["preset"])
+        preset = find_config(self.result["method"]).preset(self.result["preset"])
         return [
             (name, word(value), word(getattr(preset, name)) if name in self.result["changes"] else "")
             for name, value in self.config.items()

@@ -3,33 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-from acclimate.config.base import LearningRateDecay, MethodConfig
-
-DropoutMode = Literal["alive", "fixed", "off"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TranslationConfig(MethodConfig):
-    """Settings of the stage in which the classifier is trained on translated images.
-
-    Parameters
-    ----------
-    adapt
-        offline translates the images once; on-the-fly translates each batch anew while the classifier trains.
-    translation_noise
-        Standard deviation of texture-like noise on images about to be translated for the classifier, at each of its
-        scales, in units of [-1, 1]: the generator elaborates it, so that translated images vary as the target's do; 0
-        for none.
-    """
-
-    adapt: Literal["offline", "on-the-fly"] = "offline"
-    translation_noise: float = 0.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._check("translation_noise", self.translation_noise >= 0, "0 or more")
+from acclimate.config import DropoutMode, LearningRateDecay, MethodConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,85 @@
+"""The command line: each command is a typed function, its docstring the help.
+
+Nothing heavy is imported before a command needs it, so that help and errors come at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn
+
+from cyclopts import App
+
+from acclimate._version import __version__
+from acclimate.commands.benchmark import bench, table
+from acclimate.commands.data import list_domains, prepare, show
+from acclimate.commands.review import figures, report, select
+from acclimate.commands.run import run_command
+from acclimate.commands.use import evaluate, predict, translate
+from acclimate.errors import AcclimateError
+from acclimate.progress import say
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit."""
+    tokens = list(sys.argv[1:] if arguments is None else arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        build_app(tokens)(tokens)
+    except AcclimateError as error:
+        say(f"acclimate: {error}", error=True)
+        _leave(error.exit_code)
+    except KeyboardInterrupt:
+        say("acclimate: interrupted; a run goes on with: acclimate run --resume RUN")
+        _leave(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _leave(141)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
+            raise
+        say(f"acclimate: {error.filename or 'writing'}: {error.strerror}", error=True)
+        _leave(2)
+    except Exception:
+        if not _is_one_of_several():
+            raise
+        traceback.print_exc()
+        _leave(1)
+
+
+def _is_one_of_several() -> bool:
+    together = sys.modules.get("torch.distributed")
+    return together is not None and together.is_initialized()
+
+
+def _leave(code: int) -> NoReturn:
+    """Exit. One of several processes does so at once, so that the others see it go and nothing waits for them."""
+    if _is_one_of_several():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def build_app(tokens: Sequence[str]) -> App:
+    """Return the command line; ``tokens`` decide which method's settings ``run`` takes."""
+    app = App(
+        name="acclimate",
+        version=__version__,
+        help="Adapt an image classifier to a new domain without a single label there.",
+        suppress_keyboard_interrupt=False,  # main says how to go on
+    )
+    app.command(run_command(tokens), name="run")
+    for command in (translate, predict, evaluate, select, figures, report, table, bench):
+        app.command(command)
+    data = App(name="data", help="List, fetch and look at domains.")
+    data.command(list_domains, name="list")
+    data.command(prepare)
+    data.command(show)
+    app.command(data)
+    return app

@@ -1,0 +1,89 @@
+"""Commands about domains: list, fetch, look at."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from acclimate.errors import DataError
+
+if TYPE_CHECKING:
+    from acclimate.data.domains import DataOptions
+
+
+def list_domains(*, data_root: Path | None = None) -> None:
+    """List the domains, and whether their files are there.
+
+    Parameters
+    ----------
+    data_root
+        Where publishers' files lie; by default $ACCLIMATE_DATA.
+    """
+    from acclimate.data.domains import DOMAINS
+
+    options = _options(data_root)
+    for name, domain_class in sorted(DOMAINS.items()):
+        missing = [
+            file.path for file in domain_class(options).required_files() if not (options.data_root / file.path).exists()
+        ]
+        state = "ready" if not missing else f"to fetch: {', '.join(missing)}"
+        print(f"{name:<10} {domain_class.native:<12} {domain_class.licence:<48} {state}")
+    print("Any folder of images is a domain too: one subfolder a class for a source, any nesting for a target.")
+
+
+def prepare(*names: str, image_size: int = 32, channels: int = 3, data_root: Path | None = None) -> None:
+    """Fetch, verify and cache domains or folders at the working size.
+
+    Parameters
+    ----------
+    names
+        Domains or folders.
+    image_size
+        Height and width in pixels.
+    channels
+        1 or 3.
+    data_root
+        Where publishers' files lie or are downloaded to; by default $ACCLIMATE_DATA.
+    """
+    from acclimate.data.domains import open_domain
+
+    if not names:
+        raise DataError("name at least one domain or folder; acclimate data list shows the domains")
+    for name in names:
+        domain = open_domain(name, _options(data_root, image_size, channels))
+        sizes = ", ".join(f"{count:,} {split}" for split, count in domain.sizes().items())
+        print(f"{domain.name}: {sizes}; md5 {domain.manifest()['md5']}; in {domain.prepare()}")
+
+
+def show(
+    name: str, /, *, image_size: int = 32, channels: int = 3, data_root: Path | None = None, out: Path | None = None
+) -> None:
+    """Show what a domain holds, and write a picture of its first images.
+
+    Parameters
+    ----------
+    name
+        A domain or a folder.
+    image_size
+        Height and width in pixels.
+    channels
+        1 or 3.
+    data_root
+        Where publishers' files lie or are downloaded to; by default $ACCLIMATE_DATA.
+    out
+        The picture; by default NAME.png in the current folder.
+    """
+    from acclimate.data.domains import open_domain
+    from acclimate.reporting.samples import domain_samples
+
+    domain = open_domain(name, _options(data_root, image_size, channels))
+    print(json.dumps(domain.describe(), indent=1))
+    print(f"picture: {domain_samples(domain, out or Path(f'{domain.slug}.png'))}")
+
+
+def _options(data_root: Path | None, image_size: int = 32, channels: int = 3) -> DataOptions:
+    from acclimate.data.domains import DataOptions
+
+    options = DataOptions(image_size=image_size, channels=channels)
+    return options if data_root is None else DataOptions(image_size=image_size, channels=channels, data_root=data_root)

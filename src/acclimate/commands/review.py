@@ -1,0 +1,116 @@
+"""Commands that show how a run went: scores of its snapshots, figures, the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from acclimate.errors import AcclimateError
+
+
+def select(
+    runs: list[Path],
+    /,
+    *,
+    study: bool = False,
+    every: bool = False,
+    retrain: bool = False,
+    out: Path | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+) -> None:
+    """Score a run's snapshots without labels, and show which one each rule would choose.
+
+    What a run has chosen stays as it is: choose at its start, by --select RULE.
+
+    Parameters
+    ----------
+    runs
+        Run directories.
+    study
+        Measure the snapshots on target labels too, and how well each rule does over all the runs.
+    every
+        In a study, measure also those of the first half of training, which no rule may choose.
+    retrain
+        In a study, train also the run's own classifier, in full, on what the last and the best snapshot make of the
+        source.
+    out
+        A JSON file for the study over all the runs.
+    device
+        Where to compute; by default where the run was trained.
+    threads
+        CPU threads; by default all cores.
+    """
+    import torch
+
+    from acclimate.pipeline.selection import choice_table
+    from acclimate.pipeline.study import study_runs
+    from acclimate.runs.adaptation import Adaptation
+    from acclimate.training.state import write_json
+
+    if threads is not None:
+        torch.set_num_threads(max(1, threads))
+    adaptations = [Adaptation(run, device) for run in runs]
+    if not study:
+        if out is not None or every or retrain:
+            raise AcclimateError("--out, --every and --retrain are for a --study")
+        print("\n\n".join(choice_table(adaptation) for adaptation in adaptations))
+        return
+    text, result = study_runs(adaptations, every=every, retrain=retrain)
+    if out is not None:
+        write_json(out, result)
+    print(text)
+
+
+def figures(
+    run: Path,
+    /,
+    *,
+    format: Literal["png", "pdf", "both"] = "both",  # noqa: A002
+    out: Path | None = None,
+    device: str | None = None,
+) -> None:
+    """Draw a finished run's figures: the paper's, and what else shows how the adaptation went.
+
+    Parameters
+    ----------
+    run
+        The run directory.
+    format
+        What to write.
+    out
+        The folder; by default figures in the run directory.
+    device
+        Where to compute; by default where the run was trained.
+    """
+    from acclimate.reporting.figures import write_figures
+    from acclimate.runs.adaptation import Adaptation
+
+    folder = out or run / "figures"
+    record = write_figures(Adaptation(run, device), folder, ("png", "pdf") if format == "both" else (format,))
+    for figure in record["figures"].values():
+        print(f"{folder / figure['files'][0]}  {figure['title']}")
+    for name, reason in record["left_out"].items():
+        print(f"left out: {name}, as {reason}")
+
+
+def report(*runs: Path, out: Path | None = None, device: str | None = None) -> None:
+    """Write the report of a finished run, or the comparison of several, as one HTML file that needs nothing else.
+
+    Parameters
+    ----------
+    runs
+        One run directory, or several to compare.
+    out
+        The file; by default report.html in the run directory, or comparison.html in the current folder.
+    device
+        Where to compute; by default where the runs were trained.
+    """
+    from acclimate.reporting.page import write_report
+    from acclimate.runs.adaptation import Adaptation
+
+    if not runs:
+        raise AcclimateError("name a run, such as: acclimate report runs/mine")
+    file = out or (runs[0] / "report.html" if len(runs) == 1 else Path("comparison.html"))
+    write_report([Adaptation(run, device) for run in runs], file)
+    print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")

@@ -1,0 +1,1 @@
+"""ADDA: a target encoder learns to pass for the source's."""

@@ -1,0 +1,1 @@
+"""CoGAN: coupled GANs with shared layers."""

@@ -1,0 +1,1 @@
+"""CyCADA: CycleGAN that keeps what a source classifier sees, then ADDA."""

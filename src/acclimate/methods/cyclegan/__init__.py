@@ -1,0 +1,1 @@
+"""CycleGAN adaptation: the paper's method."""

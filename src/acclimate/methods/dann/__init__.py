@@ -1,0 +1,1 @@
+"""DANN: gradient reversal."""

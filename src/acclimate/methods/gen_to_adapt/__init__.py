@@ -1,0 +1,1 @@
+"""GenToAdapt: features that a GAN draws source images from."""

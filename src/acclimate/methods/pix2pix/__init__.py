@@ -1,0 +1,1 @@
+"""pix2pix: translation learnt from pairs, an upper bound."""

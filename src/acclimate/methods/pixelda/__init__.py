@@ -1,0 +1,1 @@
+"""PixelDA: a generator with noise, and a classifier that keeps its content."""

@@ -1,0 +1,1 @@
+"""SBADA-GAN: generators both ways and self-labels."""

@@ -1,0 +1,1 @@
+"""What makes a run and measures it: its stages in their order, selection, result, bars, the matrix of runs."""

@@ -1,0 +1,132 @@
+"""Two domains in, an adapted classifier out: start a run, do what it has to do, go on with it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from acclimate.config import MethodConfig
+from acclimate.data.domains import DOMAINS, DataOptions, check_pair, open_domain
+from acclimate.data.domains.base import default_data_root
+from acclimate.errors import DataError
+from acclimate.methods import find_config, find_method
+from acclimate.pipeline.result import SCHEMA
+from acclimate.pipeline.stages import run_stages
+from acclimate.runs.adaptation import Adaptation
+from acclimate.runs.directory import Run
+from acclimate.training.distributed import processes
+from acclimate.training.engine import Engine
+
+
+def adapt(
+    source: str | Path,
+    target: str | Path,
+    *,
+    method: str = "cyclegan",
+    preset: str = "fast",
+    out: str | Path | None = None,
+    data_root: str | Path | None = None,
+    device: str = "auto",
+    **settings: Any,
+) -> Adaptation:
+    """Adapt a classifier from a labelled source to an unlabelled target, start to end.
+
+    Parameters
+    ----------
+    source, target
+        A domain's name or a folder of images; the source's images lie in one folder a class.
+    method
+        A name in :func:`acclimate.methods.method_names`.
+    preset
+        Of the method: ``fast``, ``notebook``, ``paper``, ``demo``.
+    out
+        The run directory; by default ``runs/SOURCE-TARGET-METHOD-PRESET-SEED``.
+    data_root
+        Where publishers' files lie or are downloaded to.
+    device
+        ``auto``, ``cpu``, ``cuda``, ``cuda:1``.
+    **settings
+        Any field of the method's config.
+
+    Returns
+    -------
+    Adaptation
+        The finished run.
+
+    Raises
+    ------
+    AcclimateError
+        Anything that the caller can mend, in one line.
+    """
+    adaptation = start(
+        source, target, method=method, preset=preset, out=out, data_root=data_root, device=device, **settings
+    )
+    run_stages(adaptation)
+    return adaptation
+
+
+def resume(run: Run | str | Path, device: str | None = None) -> Adaptation:
+    """Do what a run has not done yet, and return it, finished.
+
+    Parameters
+    ----------
+    run
+        The run directory.
+    device
+        Where to compute; None takes what the run was started with.
+    """
+    adaptation = Adaptation(run, device)
+    run_stages(adaptation)
+    return adaptation
+
+
+def start(
+    source: str | Path,
+    target: str | Path,
+    *,
+    method: str = "cyclegan",
+    preset: str = "fast",
+    out: str | Path | None = None,
+    data_root: str | Path | None = None,
+    device: str = "auto",
+    **settings: Any,
+) -> Adaptation:
+    """Make the run directory of what :func:`adapt`, which has the same parameters, would do, without doing it yet."""
+    config_class = find_config(find_method(method).name)
+    config = config_class.preset(preset, **settings)
+    if isinstance(config, MethodConfig):
+        processes().check_batch(config.batch_size)
+    Engine.choose(device, config.precision)
+    root = Path(data_root or default_data_root()).expanduser().resolve()
+    options = DataOptions.of(config, root)
+    opened = open_domain(source, options)
+    aim = open_domain(target, options, opened.classes)
+    check_pair(opened, aim)
+    if method == "target-only" and not aim.has_labels:
+        raise DataError(f"{aim.name} has no labels, and target-only trains on them")
+    names = [_slug(opened.name), _slug(str(target)), method, preset, str(config.seed)]
+    path, group = Path(out or Path("runs") / "-".join(names)).expanduser(), processes()
+    stored = {
+        "schema": SCHEMA,
+        "source": _spec(source),
+        "target": _spec(target),
+        "method": method,
+        "preset": preset,
+        "changes": config.changes_from(config_class.preset(preset)),
+        "device": device,
+        "data_root": str(root),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "config": asdict(config),
+    }
+    return Adaptation(group.first_then_all(lambda: Run.create(path, stored) if group.first else Run(path)))
+
+
+def _spec(name: str | Path) -> str:
+    """Return a domain's name, or a folder's full path, so that the run can be resumed from anywhere."""
+    return str(name) if str(name) in DOMAINS else str(Path(name).expanduser().resolve())
+
+
+def _slug(name: str | Path) -> str:
+    return str(name) if str(name) in DOMAINS else Path(name).expanduser().resolve().name or "folder"

@@ -1,0 +1,1 @@
+"""What shows a run: analysis, figures, the report, tables, curves, samples."""

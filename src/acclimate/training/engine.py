@@ -1,0 +1,96 @@
+"""Where and how precisely to compute, and the seeds of what is drawn at random."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import nn
+
+from acclimate.config import Precision
+from acclimate.errors import AcclimateError
+from acclimate.training.distributed import Processes, processes
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Where and how precisely to compute.
+
+    Attributes
+    ----------
+    device
+        The torch device.
+    dtype
+        What autocast computes convolutions and matrix products in; None for float32 throughout.
+    processes
+        Those that train together.
+    """
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    dtype: torch.dtype | None = None
+    processes: Processes = field(default_factory=Processes)
+
+    @classmethod
+    def choose(cls, device: str = "auto", precision: Precision = "auto") -> Engine:
+        """Resolve ``auto``: CUDA if it is there; bfloat16 where the hardware multiplies it natively.
+
+        Raises
+        ------
+        AcclimateError
+            No such device.
+        """
+        name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        try:
+            chosen = torch.empty(0, device=torch.device(name)).device  # a GPU's with its number
+            if chosen.type == "cuda":
+                _set_up_cuda(chosen)
+        except (RuntimeError, AssertionError) as error:
+            raise AcclimateError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from None
+        if precision == "auto":
+            gpu = chosen.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+            precision = "bfloat16" if gpu or (chosen.type == "cpu" and cpu_has_bf16()) else "float32"
+        return cls(chosen, torch.bfloat16 if precision == "bfloat16" else None, processes())
+
+    def alone(self) -> Engine:
+        """Return the same without the other processes, for what one of them does by itself."""
+        return replace(self, processes=Processes())
+
+    def autocast(self) -> torch.autocast:
+        """Return the context that forward passes run in."""
+        return torch.autocast(self.device.type, dtype=self.dtype or torch.bfloat16, enabled=self.dtype is not None)
+
+    @contextmanager
+    def seeded(self, seed: int) -> Iterator[None]:
+        """Draw at random from a seed in this context, and as before after it."""
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            yield
+
+    def place(self, network: nn.Module) -> None:
+        """Move a network to the device, its images laid out channels last.
+
+        Convolutions run up to 1.5 times faster so on a CPU; networks with instance norm do not.
+        """
+        network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _set_up_cuda(device: torch.device) -> None:
+    """Make a GPU the current one, and its convolutions what is said of them: float32, not TF32, and repeatable."""
+    torch.cuda.set_device(device)
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.deterministic = True
+
+
+def cpu_has_bf16() -> bool:
+    """Whether the processor multiplies bfloat16 natively (AVX-512 BF16 or AMX)."""
+    check = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(check and check())
+
+
+def seed_for(seed: int, *purpose: object) -> int:
+    """Derive the seed of one purpose from the run's seed: independent streams from one number."""
+    text = "/".join(map(str, (seed, *purpose)))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")

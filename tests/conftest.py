@@ -1,0 +1,73 @@
+"""Shared fixtures: a cache of its own, a finished tiny run, the real data where it is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from acclimate.pipeline.adapt import adapt
+from acclimate.reporting.analysis import Analysis, analyse
+from acclimate.runs.adaptation import Adaptation
+from helpers import REAL_DATA, TINY
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    os.environ["ACCLIMATE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ.pop("ACCLIMATE_DATA", None)
+    torch.set_num_threads(min(2, os.cpu_count() or 1))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Adaptation:
+    """Return a finished tiny run of CycleGAN."""
+    return adapt("digits", "digits-m", preset="demo", out=tmp_path_factory.mktemp("runs") / "digits", **TINY)
+
+
+@pytest.fixture(scope="session")
+def analysed(finished: Adaptation) -> Analysis:
+    """Return the analysis of the tiny run, on few images; it is kept with the run."""
+    with pytest.MonkeyPatch.context() as patch:
+        _analyse_little(patch)
+        return analyse(finished)
+
+
+@pytest.fixture
+def small_analysis(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let analyses look at few images."""
+    _analyse_little(monkeypatch)
+
+
+def _analyse_little(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("acclimate.reporting.parts.SAMPLE", 40)
+    patch.setattr("acclimate.reporting.parts.NEIGHBOURS_OF", 30)
+
+
+@pytest.fixture
+def real_data() -> Path:
+    if not REAL_DATA.is_dir():
+        pytest.skip(f"the real data is not at {REAL_DATA} (set ACCLIMATE_TEST_DATA)")
+    return REAL_DATA
+
+
+@pytest.fixture
+def make_folder(tmp_path: Path) -> Callable[..., Path]:
+    """Return a maker of image folders: random images, brighter from class to class."""
+
+    def make(name: str, classes: tuple[str, ...] = ("cat", "dog"), count: int = 12, suffix: str = ".png") -> Path:
+        random = np.random.default_rng(len(name))
+        for number, label in enumerate(classes):
+            folder = tmp_path / name / label
+            folder.mkdir(parents=True)
+            for index in range(count):
+                pixels = random.integers(0, 80, (10, 12, 3), dtype=np.uint8) + np.uint8(90 * number)
+                Image.fromarray(pixels).save(folder / f"{index:03d}{suffix}")
+        return tmp_path / name
+
+    return make
