@@ -103,18 +103,32 @@ class Config:
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {}, "fast": {}}
 
     def __post_init__(self) -> None:
-        for name in (
-            "checkpoint_every",
-            "classifier_epochs",
-            "classifier_batch_size",
-            "classifier_patience",
-            "classifier_plateau",
-            "repeats",
-        ):
-            self._check(name, getattr(self, name) >= 1, "at least 1")
-        self._check("seed", self.seed >= 0, "0 or more")
-        self._check("classifier_lr", self.classifier_lr > 0, "above 0")
-        self._check("classifier_images", self.classifier_images >= 0, "0 or more")
+        of_classifier = [f"classifier_{name}" for name in ("epochs", "batch_size", "patience", "plateau")]
+        self._at_least(1, "checkpoint_every", "repeats", *of_classifier)
+        self._at_least(0, "seed", "classifier_images")
+        self._above_zero("classifier_lr")
+
+    # What settings may be: each raises AcclimateError, naming the setting as the command line does.
+
+    def _at_least(self, least: int, *names: str) -> None:
+        for name in names:
+            self._check(name, getattr(self, name) >= least, f"at least {least}" if least else "0 or more")
+
+    def _above_zero(self, *names: str) -> None:
+        for name in names:
+            self._check(name, getattr(self, name) > 0, "above 0")
+
+    def _below_one(self, *names: str) -> None:
+        for name in names:
+            self._check(name, 0 <= getattr(self, name) < 1, "in [0, 1)")
+
+    def _share(self, *names: str) -> None:
+        for name in names:
+            self._check(name, 0 <= getattr(self, name) <= 1, "in [0, 1]")
+
+    def _positive_share(self, *names: str) -> None:
+        for name in names:
+            self._check(name, 0 < getattr(self, name) <= 1, "above 0 and at most 1")
 
     def _check(self, name: str, fine: bool, expected: str) -> None:
         if not fine:
@@ -175,10 +189,9 @@ class MethodConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("epochs", "batch_size", "snapshots"):
-            self._check(name, getattr(self, name) >= 1, "at least 1")
-        self._check("steps", self.steps >= 0, "0 or more")
-        self._check("lr", self.lr > 0, "above 0")
+        self._at_least(1, "epochs", "batch_size", "snapshots")
+        self._at_least(0, "steps")
+        self._above_zero("lr")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,4 +213,4 @@ class TranslationConfig(MethodConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check("translation_noise", self.translation_noise >= 0, "0 or more")
+        self._at_least(0, "translation_noise")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from acclimate.commands.options import DataRoot, Device, Threads
 from acclimate.errors import AcclimateError
 
 
@@ -16,9 +17,9 @@ def bench(
     preset: str = "fast",
     out: Path = Path("runs/bench"),
     set: list[str] | None = None,  # noqa: A002
-    data_root: Path | None = None,
-    device: str | None = None,
-    threads: int | None = None,
+    data_root: DataRoot = None,
+    device: Device = None,
+    threads: Threads = None,
     estimate: bool = True,
     slurm: int | None = None,
 ) -> None:
@@ -40,12 +41,6 @@ def bench(
         The folder of all runs.
     set
         NAME=VALUE: a setting to change, for each method that has it.
-    data_root
-        Where publishers' files lie or are downloaded to; by default $ACCLIMATE_DATA.
-    device
-        auto, cpu, cuda, cuda:1.
-    threads
-        CPU threads of each run.
     estimate
         Time a few steps of each method first, and say how long the whole will take.
     slurm

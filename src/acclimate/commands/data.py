@@ -6,20 +6,15 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from acclimate.commands.options import Channels, DataRoot, ImageSize
 from acclimate.errors import DataError
 
 if TYPE_CHECKING:
     from acclimate.data.domains import DataOptions
 
 
-def list_domains(*, data_root: Path | None = None) -> None:
-    """List the domains, and whether their files are there.
-
-    Parameters
-    ----------
-    data_root
-        Where publishers' files lie; by default $ACCLIMATE_DATA.
-    """
+def list_domains(*, data_root: DataRoot = None) -> None:
+    """List the domains, and whether their files are there."""
     from acclimate.data.domains import DOMAINS
 
     options = _options(data_root)
@@ -32,19 +27,13 @@ def list_domains(*, data_root: Path | None = None) -> None:
     print("Any folder of images is a domain too: one subfolder a class for a source, any nesting for a target.")
 
 
-def prepare(*names: str, image_size: int = 32, channels: int = 3, data_root: Path | None = None) -> None:
+def prepare(*names: str, image_size: ImageSize = 32, channels: Channels = 3, data_root: DataRoot = None) -> None:
     """Fetch, verify and cache domains or folders at the working size.
 
     Parameters
     ----------
     names
         Domains or folders.
-    image_size
-        Height and width in pixels.
-    channels
-        1 or 3.
-    data_root
-        Where publishers' files lie or are downloaded to; by default $ACCLIMATE_DATA.
     """
     from acclimate.data.domains import open_domain
 
@@ -57,7 +46,13 @@ def prepare(*names: str, image_size: int = 32, channels: int = 3, data_root: Pat
 
 
 def show(
-    name: str, /, *, image_size: int = 32, channels: int = 3, data_root: Path | None = None, out: Path | None = None
+    name: str,
+    /,
+    *,
+    image_size: ImageSize = 32,
+    channels: Channels = 3,
+    data_root: DataRoot = None,
+    out: Path | None = None,
 ) -> None:
     """Show what a domain holds, and write a picture of its first images.
 
@@ -65,12 +60,6 @@ def show(
     ----------
     name
         A domain or a folder.
-    image_size
-        Height and width in pixels.
-    channels
-        1 or 3.
-    data_root
-        Where publishers' files lie or are downloaded to; by default $ACCLIMATE_DATA.
     out
         The picture; by default NAME.png in the current folder.
     """

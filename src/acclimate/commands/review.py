@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from acclimate.commands.options import RunDevice, RunPath, Threads, use_threads
 from acclimate.errors import AcclimateError
 
 
@@ -16,8 +17,8 @@ def select(
     every: bool = False,
     retrain: bool = False,
     out: Path | None = None,
-    device: str | None = None,
-    threads: int | None = None,
+    device: RunDevice = None,
+    threads: Threads = None,
 ) -> None:
     """Score a run's snapshots without labels, and show which one each rule would choose.
 
@@ -36,20 +37,13 @@ def select(
         source.
     out
         A JSON file for the study over all the runs.
-    device
-        Where to compute; by default where the run was trained.
-    threads
-        CPU threads; by default all cores.
     """
-    import torch
-
     from acclimate.pipeline.selection import choice_table
     from acclimate.pipeline.study import study_runs
     from acclimate.runs.adaptation import Adaptation
     from acclimate.training.state import write_json
 
-    if threads is not None:
-        torch.set_num_threads(max(1, threads))
+    use_threads(threads)
     adaptations = [Adaptation(run, device) for run in runs]
     if not study:
         if out is not None or every or retrain:
@@ -63,25 +57,21 @@ def select(
 
 
 def figures(
-    run: Path,
+    run: RunPath,
     /,
     *,
     format: Literal["png", "pdf", "both"] = "both",  # noqa: A002
     out: Path | None = None,
-    device: str | None = None,
+    device: RunDevice = None,
 ) -> None:
     """Draw a finished run's figures: the paper's, and what else shows how the adaptation went.
 
     Parameters
     ----------
-    run
-        The run directory.
     format
         What to write.
     out
         The folder; by default figures in the run directory.
-    device
-        Where to compute; by default where the run was trained.
     """
     from acclimate.reporting.figures import write_figures
     from acclimate.runs.adaptation import Adaptation
@@ -94,7 +84,7 @@ def figures(
         print(f"left out: {name}, as {reason}")
 
 
-def report(*runs: Path, out: Path | None = None, device: str | None = None) -> None:
+def report(*runs: Path, out: Path | None = None, device: RunDevice = None) -> None:
     """Write the report of a finished run, or the comparison of several, as one HTML file that needs nothing else.
 
     Parameters
@@ -103,8 +93,6 @@ def report(*runs: Path, out: Path | None = None, device: str | None = None) -> N
         One run directory, or several to compare.
     out
         The file; by default report.html in the run directory, or comparison.html in the current folder.
-    device
-        Where to compute; by default where the runs were trained.
     """
     from acclimate.reporting.page import write_report
     from acclimate.runs.adaptation import Adaptation

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 from cyclopts import Parameter
 
+from acclimate.commands.options import DataRoot, Device, Threads, use_threads
 from acclimate.config import Config
 from acclimate.errors import AcclimateError
 from acclimate.methods import find_config, method_names
@@ -43,9 +44,9 @@ def run_command(tokens: Sequence[str]) -> Any:
         preset: str = "fast",
         resume: Path | None = None,
         out: Path | None = None,
-        data_root: Path | None = None,
-        device: str | None = None,
-        threads: int | None = None,
+        data_root: DataRoot = None,
+        device: Device = None,
+        threads: Threads = None,
         settings: Config = settings(),  # noqa: B008 (frozen; cyclopts reads the defaults here)
     ) -> None:
         """Adapt a classifier from a labelled source to an unlabelled target.
@@ -64,23 +65,14 @@ def run_command(tokens: Sequence[str]) -> Any:
             Go on with this run; everything is taken from it.
         out
             The run directory; by default runs/SOURCE-TARGET-METHOD-PRESET-SEED.
-        data_root
-            Where publishers' files lie or are downloaded to; by default $ACCLIMATE_DATA.
-        device
-            auto, cpu, cuda, cuda:1.
-        threads
-            CPU threads; by default all cores.
         """
-        import torch
-
         from acclimate.pipeline.adapt import start
         from acclimate.pipeline.stages import run_stages
         from acclimate.runs.adaptation import Adaptation
         from acclimate.runs.directory import Run
         from acclimate.training.distributed import joined
 
-        if threads is not None:
-            torch.set_num_threads(max(1, threads))
+        use_threads(threads)
         if resume is not None and device is None:
             device = Run(resume).config["device"]
         with joined(device):

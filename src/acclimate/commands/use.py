@@ -8,18 +8,16 @@ import sys
 from pathlib import Path
 from typing import Literal
 
+from acclimate.commands.options import RunDevice, RunPath
 
-def evaluate(run: Path, domain: str | None = None, /, *, device: str | None = None) -> None:
+
+def evaluate(run: RunPath, domain: str | None = None, /, *, device: RunDevice = None) -> None:
     """Measure a run's classifiers on the target's test images, or on another labelled domain or folder.
 
     Parameters
     ----------
-    run
-        The run directory.
     domain
         A domain or folder with the same classes; by default the run's target.
-    device
-        Where to compute; by default where the run was trained.
     """
     from acclimate.runs.adaptation import Adaptation
     from acclimate.runs.inference import measure
@@ -28,22 +26,18 @@ def evaluate(run: Path, domain: str | None = None, /, *, device: str | None = No
 
 
 def translate(
-    run: Path, source: str, output: Path, /, *, snapshot: int | None = None, device: str | None = None
+    run: RunPath, source: str, output: Path, /, *, snapshot: int | None = None, device: RunDevice = None
 ) -> None:
     """Redraw images in the target's style, as PNG files that keep class folders and names.
 
     Parameters
     ----------
-    run
-        The run directory.
     source
         A domain, or a folder of images in any nesting.
     output
         The folder to write; it must be empty or not there yet.
     snapshot
         The step of the translator's snapshot; by default the one that the run chose.
-    device
-        Where to compute; by default where the run was trained.
     """
     from acclimate.runs.adaptation import Adaptation
     from acclimate.runs.inference import translate_files
@@ -53,28 +47,24 @@ def translate(
 
 
 def predict(
-    run: Path,
+    run: RunPath,
     images: list[Path],
     /,
     *,
     format: Literal["csv", "jsonl"] = "csv",  # noqa: A002
     strict: bool = False,
-    device: str | None = None,
+    device: RunDevice = None,
 ) -> None:
     """Classify images with a run's adapted classifier; file, class and probability go to standard output.
 
     Parameters
     ----------
-    run
-        The run directory.
     images
         Image files, or folders of them in any nesting.
     format
         csv with a header, or one JSON object a line.
     strict
         Stop at the first unreadable image instead of skipping it.
-    device
-        Where to compute; by default where the run was trained.
     """
     from acclimate.runs.adaptation import Adaptation
     from acclimate.runs.inference import predict_files

@@ -49,9 +49,7 @@ class UNetConfig(MethodConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("width", "discriminator_width"):
-            self._check(name, getattr(self, name) >= 1, "at least 1")
-        self._check("images", self.images >= 0, "0 or more")
-        self._check("discriminator_weight", self.discriminator_weight > 0, "above 0")
-        for name in ("ema", "dropout", "beta1"):
-            self._check(name, 0 <= getattr(self, name) < 1, "in [0, 1)")
+        self._at_least(1, "width", "discriminator_width")
+        self._at_least(0, "images")
+        self._above_zero("discriminator_weight")
+        self._below_one("ema", "dropout", "beta1")

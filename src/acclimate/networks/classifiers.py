@@ -65,15 +65,9 @@ class GTAClassifier(ImageClassifier):
     def __init__(self, channels: int = 3, classes: int = 10, image_size: int = 32) -> None:
         padding = _check(image_size, classes)
         features = Chain(
-            nn.Conv2d(channels, 64, 5, padding=padding),
-            nn.MaxPool2d(2),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(64, 64, 5, padding=padding),
-            nn.MaxPool2d(2),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(64, 128, 5, padding=padding),
-            nn.AdaptiveMaxPool2d(1),
-            nn.ReLU(inplace=True),
+            *_layer(channels, 64, padding, nn.MaxPool2d(2)),
+            *_layer(64, 64, padding, nn.MaxPool2d(2)),
+            *_layer(64, 128, padding, nn.AdaptiveMaxPool2d(1)),
             nn.Flatten(),
         )
         super().__init__(
@@ -96,12 +90,8 @@ class DANNClassifier(ImageClassifier):
     def __init__(self, channels: int = 3, classes: int = 10, image_size: int = 32) -> None:
         padding = _check(image_size, classes)
         features = Chain(
-            nn.Conv2d(channels, 32, 5, padding=padding),
-            nn.MaxPool2d(2),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(32, 48, 5, padding=padding),
-            nn.MaxPool2d(2),
-            nn.ReLU(inplace=True),
+            *_layer(channels, 32, padding, nn.MaxPool2d(2)),
+            *_layer(32, 48, padding, nn.MaxPool2d(2)),
             nn.Flatten(),
         )
         super().__init__(
@@ -130,15 +120,8 @@ class DANNBatchNormClassifier(ImageClassifier):
     def __init__(self, channels: int = 3, classes: int = 10, image_size: int = 32) -> None:
         padding = _check(image_size, classes)
         features = Chain(
-            nn.Conv2d(channels, 64, 5, padding=padding),
-            nn.BatchNorm2d(64),
-            nn.MaxPool2d(2),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(64, 50, 5, padding=padding),
-            nn.BatchNorm2d(50),
-            nn.Dropout2d(0.5),
-            nn.MaxPool2d(2),
-            nn.ReLU(inplace=True),
+            *_layer(channels, 64, padding, nn.BatchNorm2d(64), nn.MaxPool2d(2)),
+            *_layer(64, 50, padding, nn.BatchNorm2d(50), nn.Dropout2d(0.5), nn.MaxPool2d(2)),
             nn.Flatten(),
         )
         super().__init__(
@@ -173,12 +156,8 @@ class LeNet(ImageClassifier):
         for _ in range(2):
             side = (side - 4 + 2 * padding) // 2
         features = Chain(
-            nn.Conv2d(channels, 20, 5, padding=padding),
-            nn.MaxPool2d(2),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(20, 50, 5, padding=padding),
-            nn.MaxPool2d(2),
-            nn.ReLU(inplace=True),
+            *_layer(channels, 20, padding, nn.MaxPool2d(2)),
+            *_layer(20, 50, padding, nn.MaxPool2d(2)),
             nn.Flatten(),
             nn.Linear(50 * side * side, 500),
             nn.ReLU(inplace=True),
@@ -198,6 +177,11 @@ def build_classifier(name: ClassifierName, channels: int, classes: int, image_si
     """Return a classifier by its name in :data:`CLASSIFIERS`, with fresh weights."""
     build: Callable[[int, int, int], ImageClassifier] = CLASSIFIERS[name]
     return build(channels, classes, image_size)
+
+
+def _layer(inputs: int, outputs: int, padding: int, *middle: nn.Module) -> list[nn.Module]:
+    """Return a convolution 5x5, what stands behind it, and a ReLU."""
+    return [nn.Conv2d(inputs, outputs, 5, padding=padding), *middle, nn.ReLU(inplace=True)]
 
 
 def _check(image_size: int, classes: int) -> int:

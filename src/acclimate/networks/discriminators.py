@@ -35,6 +35,15 @@ def _after_layer(noise: float, dropout: float) -> list[nn.Module]:
     return layers
 
 
+def _down(width: int, side: int, eps: float, noise: float, dropout: float) -> tuple[list[nn.Module], int, int]:
+    """Return strided conv3, each with batch norm and twice the channels, down to 4x4; and the width and side there."""
+    layers: list[nn.Module] = []
+    while side > SMALLEST_MAP:
+        layers += [nn.Conv2d(width, 2 * width, 3, 2, 1), nn.BatchNorm2d(2 * width, eps), *_after_layer(noise, dropout)]
+        side, width = (side + 1) // 2, 2 * width
+    return layers, width, side
+
+
 class NoisyDiscriminator(nn.Module):
     """PixelDA's discriminator (figure 2): every layer is followed by dropout and noise, so that it does not win early.
 
@@ -58,14 +67,9 @@ class NoisyDiscriminator(nn.Module):
         self, channels: int = 3, width: int = 64, image_size: int = 32, noise: float = 0.2, dropout: float = 0.1
     ) -> None:
         super().__init__()
-
-        layers = [nn.Conv2d(channels, width, 3, padding=1), *_after_layer(noise, dropout)]
-        side = image_size
-        while side > SMALLEST_MAP:
-            layers += [nn.Conv2d(width, 2 * width, 3, 2, 1), nn.BatchNorm2d(2 * width, eps=1e-3)]
-            layers += _after_layer(noise, dropout)
-            side, width = (side + 1) // 2, 2 * width
-        self.layers = Chain(*layers, nn.Flatten(), nn.Linear(width * side**2, 1))
+        first = [nn.Conv2d(channels, width, 3, padding=1), *_after_layer(noise, dropout)]
+        rest, width, side = _down(width, image_size, 1e-3, noise, dropout)
+        self.layers = Chain(*first, *rest, nn.Flatten(), nn.Linear(width * side**2, 1))
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images ``[N, C, H, W]`` in [-1, 1] to logits ``[N, 1]``, above 0 for real."""
@@ -94,12 +98,10 @@ class PooledDiscriminator(nn.Module):
         self, channels: int = 3, width: int = 64, image_size: int = 32, noise: float = 0.0, dropout: float = 0.0
     ) -> None:
         super().__init__()
-        layers = [nn.Conv2d(channels, width, 3, 2, 1), *_after_layer(noise, dropout)]
-        side = (image_size + 1) // 2
-        while side > SMALLEST_MAP:
-            layers += [nn.Conv2d(width, 2 * width, 3, 2, 1), nn.BatchNorm2d(2 * width), *_after_layer(noise, dropout)]
-            side, width = (side + 1) // 2, 2 * width
-        self.layers = Chain(*layers, nn.Conv2d(width, 1, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        first = [nn.Conv2d(channels, width, 3, 2, 1), *_after_layer(noise, dropout)]
+        rest, width, _ = _down(width, (image_size + 1) // 2, 1e-5, noise, dropout)
+        score = [nn.Conv2d(width, 1, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+        self.layers = Chain(*first, *rest, *score)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images ``[N, C, H, W]`` in [-1, 1] to unbounded scores ``[N, 1]`` for least squares, near 1 for real."""

@@ -42,7 +42,7 @@ class ADDAConfig(MethodConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check("source_steps", self.source_steps >= 1, "at least 1")
-        self._check("source_lr", self.source_lr > 0, "above 0")
-        self._check("weight_decay", self.weight_decay >= 0, "0 or more")
-        self._check("beta1", 0 <= self.beta1 < 1, "in [0, 1)")
+        self._at_least(1, "source_steps")
+        self._above_zero("source_lr")
+        self._at_least(0, "weight_decay")
+        self._below_one("beta1")

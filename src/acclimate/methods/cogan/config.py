@@ -66,9 +66,7 @@ class CoGANConfig(MethodConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("latent", "width"):
-            self._check(name, getattr(self, name) >= 1, "at least 1")
+        self._at_least(1, "latent", "width")
         self._check("private_layers", 1 <= self.private_layers <= 5, "from 1 to 5")
-        for name in ("weight_decay", "class_weight", "feature_weight", "pair_weight", "warmup_steps"):
-            self._check(name, getattr(self, name) >= 0, "0 or more")
-        self._check("beta1", 0 <= self.beta1 < 1, "in [0, 1)")
+        self._at_least(0, "weight_decay", "class_weight", "feature_weight", "pair_weight", "warmup_steps")
+        self._below_one("beta1")

@@ -68,9 +68,7 @@ class CyCADAConfig(CycleConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("classifier_steps", "feature_steps", "feature_batch_size"):
-            self._check(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("task_lr", "feature_lr"):
-            self._check(name, getattr(self, name) > 0, "above 0")
-        self._check("semantic_weight", self.semantic_weight >= 0, "0 or more")
-        self._check("feature_beta1", 0 <= self.feature_beta1 < 1, "in [0, 1)")
+        self._at_least(1, "classifier_steps", "feature_steps", "feature_batch_size")
+        self._above_zero("task_lr", "feature_lr")
+        self._at_least(0, "semantic_weight")
+        self._below_one("feature_beta1")

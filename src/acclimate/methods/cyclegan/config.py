@@ -20,9 +20,11 @@ class CycleConfig(UNetConfig):
         Weight of the cycle-consistency terms (lambda 1).
     identity_weight
         Weight of the identity terms (lambda 2); 0 saves their computation.
-    cycle_share, identity_share
-        Share of each batch that these terms are computed on, the rest saves time: the same objective, a noisier
-        estimate of it.
+    cycle_share
+        Share of each batch that the cycle-consistency terms are computed on, the rest saves time: the same objective, a
+        noisier estimate of it.
+    identity_share
+        The same of the identity terms.
     discriminator_ceiling
         Accuracy on a batch above which a discriminator rests for the step: keeps it in the band that the paper found
         healthy, 0.6 to 0.8; 1 never rests.
@@ -44,10 +46,8 @@ class CycleConfig(UNetConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("pool", "cycle_weight", "identity_weight", "training_noise"):
-            self._check(name, getattr(self, name) >= 0, "0 or more")
-        for name in ("cycle_share", "identity_share"):
-            self._check(name, 0 < getattr(self, name) <= 1, "above 0 and at most 1")
+        self._at_least(0, "pool", "cycle_weight", "identity_weight", "training_noise")
+        self._positive_share("cycle_share", "identity_share")
         self._check("discriminator_ceiling", 0.5 < self.discriminator_ceiling <= 1, "above 0.5 and at most 1")
 
 

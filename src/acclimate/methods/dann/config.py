@@ -64,5 +64,5 @@ class DANNConfig(MethodConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check("reversal", self.reversal >= 0, "0 or more")
+        self._at_least(0, "reversal")
         self._check("lr_decay", self.optimizer == "adam" or self.lr_decay == "none", "none with sgd")

@@ -64,8 +64,6 @@ class DTNConfig(TranslationConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("encoder_steps", "width", "feature_size"):
-            self._check(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("constancy_weight", "identity_weight", "smoothing_weight"):
-            self._check(name, getattr(self, name) >= 0, "0 or more")
-        self._check("beta1", 0 <= self.beta1 < 1, "in [0, 1)")
+        self._at_least(1, "encoder_steps", "width", "feature_size")
+        self._at_least(0, "constancy_weight", "identity_weight", "smoothing_weight")
+        self._below_one("beta1")

@@ -17,6 +17,14 @@ def _sides(image_size: int) -> list[int]:
     return sides
 
 
+def _halvings(channels: int, width: int, activation: nn.Module) -> list[nn.Module]:
+    """Return three strided conv3 with ``width`` channels, twice and four times that, each with batch norm."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in ((channels, width), (width, 2 * width), (2 * width, 4 * width)):
+        layers += [nn.Conv2d(inputs, outputs, 3, 2, 1), nn.BatchNorm2d(outputs), activation]
+    return layers
+
+
 class DTNEncoder(nn.Module):
     """f: images to vectors that say what is shown; three strided conv3, one convolution over the rest, BN, tanh.
 
@@ -34,9 +42,7 @@ class DTNEncoder(nn.Module):
 
     def __init__(self, channels: int = 3, width: int = 64, image_size: int = 32, feature_size: int = 128) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        for inputs, outputs in ((channels, width), (width, 2 * width), (2 * width, 4 * width)):
-            layers += [nn.Conv2d(inputs, outputs, 3, 2, 1), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
+        layers = _halvings(channels, width, nn.ReLU(inplace=True))
         last = nn.Conv2d(4 * width, feature_size, _sides(image_size)[-1])
         self.layers = Chain(*layers, last, nn.BatchNorm2d(feature_size), nn.Tanh(), nn.Flatten())
 
@@ -92,9 +98,7 @@ class DTNDiscriminator(nn.Module):
 
     def __init__(self, channels: int = 3, width: int = 128, image_size: int = 32) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        for inputs, outputs in ((channels, width), (width, 2 * width), (2 * width, 4 * width)):
-            layers += [nn.Conv2d(inputs, outputs, 3, 2, 1), nn.BatchNorm2d(outputs), nn.LeakyReLU(0.2, inplace=True)]
+        layers = _halvings(channels, width, nn.LeakyReLU(0.2, inplace=True))
         self.layers = Chain(*layers, nn.Conv2d(4 * width, 3, _sides(image_size)[-1]), nn.Flatten())
 
     def forward(self, images: Tensor) -> Tensor:

@@ -46,8 +46,6 @@ class GenToAdaptConfig(MethodConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("noise", "width"):
-            self._check(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("lr_decay", "adversarial_weight", "target_weight"):
-            self._check(name, getattr(self, name) >= 0, "0 or more")
-        self._check("beta1", 0 <= self.beta1 < 1, "in [0, 1)")
+        self._at_least(1, "noise", "width")
+        self._at_least(0, "lr_decay", "adversarial_weight", "target_weight")
+        self._below_one("beta1")

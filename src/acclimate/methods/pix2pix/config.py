@@ -38,4 +38,4 @@ class Pix2PixConfig(UNetConfig, TranslationConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check("reconstruction_weight", self.reconstruction_weight >= 0, "0 or more")
+        self._at_least(0, "reconstruction_weight")

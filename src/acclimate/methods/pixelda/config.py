@@ -94,13 +94,9 @@ class PixelDAConfig(MethodConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("width", "blocks", "noise_size", "discriminator_width", "lr_decay_steps"):
-            self._check(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("weight_decay", "discriminator_noise", "adversarial_weight", "task_weight", "warmup_steps"):
-            self._check(name, getattr(self, name) >= 0, "0 or more")
-        for name in ("gradient_clip", "discriminator_weight"):
-            self._check(name, getattr(self, name) > 0, "above 0")
-        for name in ("beta1", "discriminator_dropout"):
-            self._check(name, 0 <= getattr(self, name) < 1, "in [0, 1)")
-        self._check("hold", 0 <= self.hold <= 1, "in [0, 1]")
-        self._check("lr_decay_rate", 0 < self.lr_decay_rate <= 1, "above 0 and at most 1")
+        self._at_least(1, "width", "blocks", "noise_size", "discriminator_width", "lr_decay_steps")
+        self._at_least(0, "weight_decay", "discriminator_noise", "adversarial_weight", "task_weight", "warmup_steps")
+        self._above_zero("gradient_clip", "discriminator_weight")
+        self._below_one("beta1", "discriminator_dropout")
+        self._share("hold")
+        self._positive_share("lr_decay_rate")

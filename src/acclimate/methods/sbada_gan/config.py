@@ -99,12 +99,8 @@ class SBADAGANConfig(MethodConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("width", "blocks", "noise_size", "discriminator_width"):
-            self._check(name, getattr(self, name) >= 1, "at least 1")
+        self._at_least(1, "width", "blocks", "noise_size", "discriminator_width")
         weights = [f"{name}_weight" for name in ("adversarial", "target", "source", "self_label", "consistency")]
-        self._check("discriminator_dropout", 0 <= self.discriminator_dropout < 1, "in [0, 1)")
-        for name in ("pool", "weight_decay", "discriminator_noise", "warmup_steps", *weights):
-            self._check(name, getattr(self, name) >= 0, "0 or more")
-        for name in ("self_label_start", "hold", "combination"):
-            self._check(name, 0 <= getattr(self, name) <= 1, "in [0, 1]")
-        self._check("beta1", 0 <= self.beta1 < 1, "in [0, 1)")
+        self._at_least(0, "pool", "weight_decay", "discriminator_noise", "warmup_steps", *weights)
+        self._share("self_label_start", "hold", "combination")
+        self._below_one("beta1", "discriminator_dropout")
