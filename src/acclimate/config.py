@@ -26,10 +26,32 @@ SelectionRule = Literal[
 ]
 LearningRateDecay = Literal["none", "linear"]
 DropoutMode = Literal["alive", "fixed", "off"]
-ClassifierName = Literal["gta", "dann", "dann-bn", "lenet"]
+ClassifierName = Literal["gta", "dann", "dann-bn", "lenet", "conv7", "conv7-wide", "wrn-28-2"]
+AugmentName = Literal["none", "light", "symbols", "photos"]
+
+ClassifierStage = Literal["supervised", "self-training"]
 
 FAST: Mapping[str, Any] = {"repeats": 3, "classifier_images": 20_000, "classifier_epochs": 6, "classifier_lr": 2e-3}
 """The classifier stage of every method's ``fast``: the same, so that methods compare."""
+
+BEST: Mapping[str, Any] = {
+    "classifier": "conv7-wide",
+    "classifier_stage": "self-training",
+    "augment": "symbols",
+    "classifier_batch_size": 64,
+    "classifier_lr": 2e-3,
+    "repeats": 1,
+}
+"""The classifier stage of every ``best``."""
+
+PAPER_BARS: Mapping[str, Any] = {
+    "classifier": "gta",
+    "classifier_stage": "supervised",
+    "augment": "none",
+    "classifier_batch_size": 256,
+    **{name: value for name, value in FAST.items() if name != "repeats"},
+}
+"""What the paper's bars are trained by in a run whose own classifier stage is another."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +79,12 @@ class Config:
     select
         The label-free rule that chooses the snapshot that adapts: last, or a score (acclimate select shows them) over
         the snapshots of the second half.
+    augment
+        How images are changed at random while classifiers are trained: none, as in the paper; light; symbols (digits,
+        letters, signs: colours and the like, never mirrored) or photos.
     classifier
-        The classifier's network: gta (the paper's, after GenToAdapt), dann, dann-bn (with batch norm) or lenet.
+        The classifier's network: gta (the paper's, after GenToAdapt), dann, dann-bn (with batch norm), lenet; conv7 and
+        conv7-wide, which learn best with self-training; or wrn-28-2, for a GPU.
     classifier_images
         Images that the classifiers are trained on, the first so many; 0 for all.
     classifier_epochs
@@ -89,6 +115,7 @@ class Config:
     precision: Precision = "auto"
     checkpoint_every: int = 500
     select: SelectionRule = "last"
+    augment: AugmentName = "none"
     classifier: ClassifierName = "gta"
     classifier_images: int = 0
     classifier_epochs: int = 30
@@ -151,7 +178,7 @@ class Config:
         for key in changes:
             if key not in known:
                 raise AcclimateError(f"no setting {key!r}.{did_you_mean(key, known)}")
-        shared = FAST if name == "fast" else {}
+        shared = {"fast": FAST, "best": BEST}.get(name, {})
         return cls(**{**shared, **cls.presets[name], **changes})
 
     def changes_from(self, preset: Self) -> dict[str, Any]:
@@ -195,7 +222,64 @@ class MethodConfig(Config):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TranslationConfig(MethodConfig):
+class StageConfig(Config):
+    """Settings of the classifier stage of methods that redraw images, or that have no other stage.
+
+    Parameters
+    ----------
+    classifier_stage
+        supervised trains on labelled images alone, as the paper does; self-training learns on from the unlabelled
+        target, by the labels that the classifier's running average gives it.
+    stage_steps
+        Steps of a classifier with self-training.
+    stage_weight_decay
+        AdamW's weight decay with self-training.
+    target_batch_size
+        Target images a step with self-training.
+    redrawn_share
+        Share of the source batch that is redrawn in the target's style, with self-training.
+    teacher_decay
+        Decay of the running average that labels the target.
+    threshold
+        Confidence from which the teacher's label is learnt.
+    relative_threshold
+        Take the threshold times the mean confidence on source images, as AdaMatch does.
+    align
+        Align the classes that the teacher gives with the source's class shares.
+    domain_statistics
+        Keep the statistics of batch norm apart for the two domains.
+    pseudo_weight
+        Weight of the teacher's labels beside the source's.
+    ramp_start
+        Step from which the teacher's labels count.
+    ramp_end
+        Step from which they count in full.
+    """
+
+    classifier_stage: ClassifierStage = "supervised"
+    stage_steps: int = 10_000
+    stage_weight_decay: float = 5e-4
+    target_batch_size: int = 64
+    redrawn_share: float = 0.5
+    teacher_decay: float = 0.998
+    threshold: float = 0.9
+    relative_threshold: bool = False
+    align: bool = True
+    domain_statistics: bool = True
+    pseudo_weight: float = 1.0
+    ramp_start: int = 400
+    ramp_end: int = 900
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._at_least(1, "stage_steps", "target_batch_size")
+        self._at_least(0, "stage_weight_decay", "pseudo_weight", "ramp_start", "ramp_end")
+        self._share("redrawn_share", "threshold")
+        self._below_one("teacher_decay")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranslationConfig(StageConfig, MethodConfig):
     """Settings of the stage in which the classifier is trained on translated images.
 
     Parameters

@@ -117,8 +117,10 @@ def _peek(tokens: Sequence[str], option: str, default: str) -> str:
 
 def summary_table(adaptation: Adaptation) -> str:
     """Return what a person wants to know of a finished run: accuracies, costs, where things are."""
+    from acclimate.reporting.accuracies import accuracies
+
     result, path = adaptation.run.result, adaptation.run.path
-    seconds, bars = result["seconds"], result["baselines"]
+    seconds = result["seconds"]
     lines = [
         f"{adaptation.source.name} -> {adaptation.target.name},"
         f" {result['method']} ({result['preset']}, seed {result['seed']})"
@@ -131,17 +133,13 @@ def summary_table(adaptation: Adaptation) -> str:
             f"  accuracy on {result['protocol']['splits']['target'][2]:,} target test images, %"
             " (+- over re-trained classifiers)"
         )
-        rows = {
-            "source-only": bars["source_only"],
-            adaptation.own_kind: result["accuracy"],
-            "target-only": bars["target_only"],
-        }
+        rows = accuracies(result, adaptation.own_kind)
+        width = max(12, *map(len, rows))
         for name, row in rows.items():
-            if row is not None:
-                gain = 100 * (row["mean"] - bars["source_only"]["mean"]) if name != "source-only" else None
-                note = f"   {gain:+5.1f}" if gain is not None else ""
-                spread = f"+- {100 * row['std']:.1f}" if len(row["runs"]) > 1 else " " * 6
-                lines.append(f"    {name:<12} {100 * row['mean']:5.1f} {spread}{note}")
+            gain = 100 * (row["mean"] - rows["source-only"]["mean"]) if name != "source-only" else None
+            note = f"   {gain:+5.1f}" if gain is not None else ""
+            spread = f"+- {100 * row['std']:.1f}" if len(row["runs"]) > 1 else " " * 6
+            lines.append(f"    {name:<{width}} {100 * row['mean']:5.1f} {spread}{note}")
         lines.append(f"  {_forecast_line(result)}")
     if result["translation"]["images"]:
         lines.append(f"  {_translation_costs(result)}")

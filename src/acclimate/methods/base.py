@@ -135,7 +135,7 @@ class Method(nn.Module):
     classifies
         Whether the method is itself a classifier of target images, by :meth:`forward`.
     adapts
-        Whether it does either; the two bars do neither.
+        Whether it does either, or leaves it all to a classifier stage that does; the two bars do neither.
     kept
         Attributes of the networks that translate or classify, which are what a snapshot holds; () for the whole method.
     optimizers
@@ -151,7 +151,7 @@ class Method(nn.Module):
     optimizers: dict[str, torch.optim.Optimizer]
 
     def __init_subclass__(cls) -> None:
-        cls.adapts = cls.translates or cls.classifies
+        cls.adapts = cls.adapts or cls.translates or cls.classifies
 
     def __init__(self, config: Config, task: Task, engine: Engine) -> None:
         super().__init__()

@@ -53,6 +53,7 @@ METHODS: dict[str, MethodEntry] = {
     "pix2pix": _room("pix2pix", "Pix2Pix"),
     "pixelda": _room("pixelda", "PixelDA"),
     "sbada-gan": _room("sbada_gan", "SBADAGAN"),
+    "self-training": _room("self_training", "SelfTraining"),
     "source-only": MethodEntry("acclimate.config:Config", f"{__package__}.bars.method:SourceOnly"),
     "target-only": MethodEntry("acclimate.config:Config", f"{__package__}.bars.method:TargetOnly"),
 }

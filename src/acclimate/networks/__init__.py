@@ -5,6 +5,7 @@ from __future__ import annotations
 from acclimate.networks.chain import Chain
 from acclimate.networks.classifiers import CLASSIFIERS, GTAClassifier, ImageClassifier, build_classifier
 from acclimate.networks.discriminators import NoisyDiscriminator, PooledDiscriminator
+from acclimate.networks.domain_statistics import DomainStatistics
 from acclimate.networks.initialisation import init_glorot, init_normal, parameter_count
 from acclimate.networks.patchgan import PatchGAN
 from acclimate.networks.residual import ResidualGenerator
@@ -13,6 +14,7 @@ from acclimate.networks.unet import UNet
 __all__ = [
     "CLASSIFIERS",
     "Chain",
+    "DomainStatistics",
     "GTAClassifier",
     "ImageClassifier",
     "NoisyDiscriminator",

@@ -12,25 +12,28 @@ from pathlib import Path
 
 import torch
 
-from acclimate.data import images
+from acclimate.data import augmentation, images
 from acclimate.data.domains.base import cache_root
 from acclimate.networks import classifiers
-from acclimate.pipeline import classification
+from acclimate.pipeline import classification, self_training
 from acclimate.runs.adaptation import Adaptation
-from acclimate.training import batches, distributed, engine, feed, loop
+from acclimate.training import batches, distributed, engine, feed, loop, updates
+
+OF_STAGE = ("classifier", "stage", "augment", "teacher")
+"""What the names of settings begin with that a bar's training has."""
 
 
 def bar_path(adaptation: Adaptation, kind: str, name: str) -> Path:
-    """Return where the cache keeps, or will keep, one training of a bar; ``kind``: ``source-only``, ``target-only``."""
-    config, computed = adaptation.config, adaptation.engine
-    domain = adaptation.source if kind == "source-only" else adaptation.target
+    """Return where the cache keeps, or will keep, one training of a bar; by its ``kind`` and ``name``."""
+    config, computed = adaptation.recipe(kind), adaptation.engine
+    domain = adaptation.source if kind.startswith("source-only") else adaptation.target
     depends_on = {
         "name": name,
         "data": domain.manifest()["md5"],
         "classes": adaptation.task.classes,
-        "half": kind == "source-only" and adaptation.content == "disjoint",
+        "half": kind.startswith("source-only") and adaptation.content == "disjoint",
         "shape": [config.image_size, config.channels, config.fit],
-        "settings": {key: value for key, value in vars(config).items() if key.startswith("classifier")},
+        "settings": {key: value for key, value in vars(config).items() if key.startswith(OF_STAGE)},
         "seed": config.seed,
         "computed": [
             computed.device.type,
@@ -48,6 +51,7 @@ def bar_path(adaptation: Adaptation, kind: str, name: str) -> Path:
 @cache
 def _code() -> str:
     digest = hashlib.sha256()
-    for module in (batches, classification, classifiers, distributed, engine, feed, images, loop):
+    trained_by = classification, classifiers, self_training, augmentation, images
+    for module in (*trained_by, batches, distributed, engine, feed, loop, updates):
         digest.update(Path(str(module.__file__)).read_bytes())
     return digest.hexdigest()

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from acclimate.config import Config
+from acclimate.data.augmentation import POLICIES
 from acclimate.data.images import to_float
 from acclimate.data.sets import LabelledImages
 from acclimate.methods.base import Task
@@ -66,6 +67,7 @@ class ClassifierTraining:
         engine.place(self.classifier)
         self.optimizer = torch.optim.Adam(self.classifier.parameters(), config.classifier_lr, eps=1e-7, fused=True)
         self.stopping = PlateauStopping(self.optimizer, config.classifier_plateau, config.classifier_patience)
+        self.policy = POLICIES[config.augment]
         self.restarts = 0
         self._draw_weights()
         self.train, self.val = train.first(config.classifier_images or None), val
@@ -127,7 +129,7 @@ class ClassifierTraining:
             pixels = self.train.redraw(pixels)
         self.classifier.train()
         with self.engine.autocast():
-            logits = self.classifier(to_float(pixels)).float()
+            logits = self.classifier(self.policy.strong(to_float(pixels))).float()
         weight = group.count / whole  # an epoch's last batch is not shared equally: the mean is that of the whole
         loss = weight * F.cross_entropy(logits, labels, reduction="sum")
         self.optimizer.zero_grad(set_to_none=True)
@@ -138,7 +140,7 @@ class ClassifierTraining:
 
     def end_epoch(self) -> tuple[dict[str, float], bool]:
         """Validate, lower the learning rate on a plateau, say whether to stop."""
-        self.engine.processes.average_buffers(self.classifier)
+        self.engine.processes.average_buffers(self.classifier.buffers())
         with self.engine.autocast():
             logits = predict_logits(self.classifier, self.val.pixels, self.engine)
         labels = self.val.labels.to(logits.device)

@@ -7,9 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from acclimate.data.sets import LabelledImages
 from acclimate.pipeline.environment import environment
 from acclimate.pipeline.translated import validation_images
-from acclimate.runs.adaptation import KINDS, Adaptation
+from acclimate.runs.adaptation import KINDS, Adaptation, Kind
 from acclimate.runs.evaluation import summary
 from acclimate.training.state import load_tree
 from acclimate.trust.forecast import forecast_accuracy
@@ -26,7 +27,7 @@ def build_result(adaptation: Adaptation) -> dict[str, Any]:
     ensemble = None
     if adaptation.target.has_labelled("test"):
         test = adaptation.target.labelled("test")
-        measured |= {kind: summary(adaptation.classifier(kind).accuracies(test)) for kind in adaptation.trained_kinds()}
+        measured |= {kind: _measured(adaptation, kind, test) for kind in adaptation.trained_kinds()}
         right = adaptation.classifier().probabilities(test.pixels).argmax(1) == test.labels
         ensemble = round(right.float().mean().item(), 6)
     stored = adaptation.run.config
@@ -41,10 +42,14 @@ def build_result(adaptation: Adaptation) -> dict[str, Any]:
         "accuracy": measured[own],
         "ensemble_accuracy": ensemble,
         "forecast": _forecast(adaptation),
-        "baselines": {"source_only": measured["source-only"], "target_only": measured["target-only"]},
+        "baselines": {
+            kind.replace("-", "_"): measured[kind]
+            for kind in KINDS
+            if kind != "adapted" and not (kind.endswith("augmented") and adaptation.is_paper_stage)
+        },
         "selection": {
             "rule": adaptation.config.select,
-            "checkpoint": adaptation.chosen_snapshot if adaptation.method_class.adapts else 0,
+            "checkpoint": adaptation.chosen_snapshot if adaptation.run.snapshots() else 0,
             "target_labels_used": False,
         },
         "protocol": {
@@ -57,6 +62,13 @@ def build_result(adaptation: Adaptation) -> dict[str, Any]:
         **_costs(adaptation),
         **environment(adaptation.engine),
     }
+
+
+def _measured(adaptation: Adaptation, kind: Kind, test: LabelledImages) -> dict[str, Any]:
+    """Measure one kind of classifier; say how it was trained where the run's kinds differ in that."""
+    found = summary(adaptation.classifier(kind).accuracies(test))
+    recipe = adaptation.recipe(kind)
+    return found if adaptation.is_paper_stage else found | {"classifier": recipe.classifier, "augment": recipe.augment}
 
 
 def _forecast(adaptation: Adaptation) -> dict[str, Any]:
@@ -74,7 +86,11 @@ def _costs(adaptation: Adaptation) -> dict[str, Any]:
     phases = json.loads(path.read_text()) if (path := adaptation.run.method_done).exists() else {}
     written = [json.loads(path.read_text()) for path in (adaptation.run.path / "translated").glob("*.json")]
     models = {path.stem: load_tree(path) for path in (adaptation.run.path / "models").glob("*.safetensors")}
-    kinds = {kind: sum(model["seconds"] for name, model in models.items() if name.startswith(kind)) for kind in KINDS}
+    kinds = {
+        kind: sum(model["seconds"] for name, model in models.items() if name.rpartition("-")[0] == kind)
+        for kind in KINDS
+    }
+    trained = {"source-only", "target-only", *adaptation.trained_kinds()}
     chosen = adaptation.run.selection
     selection = json.loads(chosen.read_text())["seconds"] if chosen.exists() else 0.0
     translator, once = sum(phases.values()), sum(file["seconds"] for file in written)
@@ -84,8 +100,7 @@ def _costs(adaptation: Adaptation) -> dict[str, Any]:
         "selection": selection,
         "translation": once + sum(cost["seconds"] for cost in on_the_fly),
         "classifier": kinds[adaptation.own_kind],
-        "source_only": kinds["source-only"],
-        "target_only": kinds["target-only"],
+        **{kind.replace("-", "_"): kinds[kind] for kind in KINDS if kind != "adapted" and kind in trained},
         "total": translator + selection + once + sum(kinds.values()),
     }
     return {

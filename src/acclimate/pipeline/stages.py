@@ -8,16 +8,17 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import Any
 
-from acclimate.config import MethodConfig
+from acclimate.config import MethodConfig, StageConfig
 from acclimate.errors import LostProcessError
 from acclimate.pipeline.bars import bar_path
 from acclimate.pipeline.classification import ClassifierTraining
 from acclimate.pipeline.result import build_result
 from acclimate.pipeline.selection import select
-from acclimate.pipeline.translated import training_images, validation_images
+from acclimate.pipeline.self_training import SelfTraining
+from acclimate.pipeline.translated import redrawn_images, training_images, validation_images
 from acclimate.progress import say
 from acclimate.reporting.samples import run_samples
-from acclimate.runs.adaptation import Adaptation
+from acclimate.runs.adaptation import KINDS, Adaptation, Kind
 from acclimate.training.compilation import compile_networks, decide
 from acclimate.training.loop import Phase, train
 from acclimate.training.state import load_tree, save_tree, write_json
@@ -34,8 +35,8 @@ def run_stages(adaptation: Adaptation) -> dict[str, Any]:
             train_method(adaptation)
             train_classifiers(adaptation, "source-only")
             select_snapshot(adaptation)
-            train_classifiers(adaptation, "adapted")
-            train_classifiers(adaptation, "target-only")
+            for kind in KINDS[1:]:
+                train_classifiers(adaptation, kind)
             return group.first_then_all(lambda: _finish(adaptation))
     except LostProcessError as error:
         raise LostProcessError(
@@ -82,22 +83,14 @@ def select_snapshot(adaptation: Adaptation) -> None:
     adaptation.engine.processes.first_then_all(choose)
 
 
-def train_classifiers(adaptation: Adaptation, kind: str) -> None:
-    """Train the repeats of one kind, ``adapted``, ``source-only`` or ``target-only``, that are not trained yet.
-
-    Source-only are trained always, adapted ones where the method redraws images and does not classify by itself,
-    target-only ones where they are asked for and the target has labels.
-    """
-    run, group, config = adaptation.run, adaptation.engine.processes, adaptation.config
-    if kind == "adapted" and (adaptation.method_class.classifies or not adaptation.method_class.translates):
+def train_classifiers(adaptation: Adaptation, kind: Kind) -> None:
+    """Train the repeats of one kind that are wanted and not trained yet."""
+    if not _is_wanted(adaptation, kind):
         return
-    if kind == "target-only" and not (
-        (config.target_only or adaptation.own_kind == kind) and adaptation.target.has_labelled("train", "val")
-    ):
-        return
+    run, group = adaptation.run, adaptation.engine.processes
     missing = [name for name in adaptation.training_names(kind) if not run.model(name).exists()]
     for name in group.agree(missing):
-        shared = bar_path(adaptation, kind, name) if config.share_bars and kind != "adapted" else None
+        shared = bar_path(adaptation, kind, name) if adaptation.config.share_bars and kind != "adapted" else None
         reused = group.agree(shared is not None and shared.exists())
         model = None if reused else _train_classifier(adaptation, kind, name)
         if group.first:
@@ -109,13 +102,46 @@ def train_classifiers(adaptation: Adaptation, kind: str) -> None:
             run.drop_checkpoints(name)
 
 
-def _train_classifier(adaptation: Adaptation, kind: str, name: str) -> dict[str, Any]:
-    config, engine = adaptation.config, adaptation.engine
-    images = training_images(adaptation, kind), validation_images(adaptation, kind)
-    training = ClassifierTraining(name, *images, config, adaptation.task, engine, config.seed)
+def _is_wanted(adaptation: Adaptation, kind: Kind) -> bool:
+    """Whether the run is to train a kind of classifier.
+
+    Source-only always, adapted ones unless the method decides by itself or does not adapt, target-only ones where they
+    are asked for and the target has labels; the augmented bars where the classifier stage is not the paper's.
+    """
+    if kind == "adapted":
+        return adaptation.method_class.adapts and not adaptation.method_decides
+    if kind.endswith("augmented") and adaptation.is_paper_stage:
+        return False
+    if kind.startswith("target-only"):
+        asked = adaptation.config.target_only or adaptation.own_kind == kind
+        return asked and adaptation.target.has_labelled("train", "val")
+    return True
+
+
+def _train_classifier(adaptation: Adaptation, kind: Kind, name: str) -> dict[str, Any]:
+    is_paper_bar = kind in ("source-only", "target-only")
+    build = _self_training if adaptation.self_trains and not is_paper_bar else _supervised
+    training = build(adaptation, kind, name)
     seconds = _train(adaptation, training.phase)
     weights, cost = training.classifier.state_dict(), training.translation()
     return {"weights": weights, "seconds": seconds, "translation": cost, "reused": False}
+
+
+def _supervised(adaptation: Adaptation, kind: Kind, name: str) -> ClassifierTraining:
+    adapts = kind == "adapted"
+    images = redrawn_images(adaptation) if adapts else training_images(adaptation, kind)
+    config, engine = adaptation.recipe(kind), adaptation.engine
+    val = validation_images(adaptation, kind)
+    return ClassifierTraining(name, images, val, config, adaptation.task, engine, config.seed)
+
+
+def _self_training(adaptation: Adaptation, kind: Kind, name: str) -> SelfTraining:
+    adapts, config = kind == "adapted", adaptation.recipe(kind)
+    assert isinstance(config, StageConfig)
+    redrawn = redrawn_images(adaptation) if adapts and adaptation.method_class.translates else None
+    target = adaptation.data.target_train if adapts else None
+    source, task = training_images(adaptation, kind), adaptation.task
+    return SelfTraining(name, source, redrawn, target, config, task, adaptation.engine, config.seed)
 
 
 def _train(adaptation: Adaptation, phase: Phase) -> float:

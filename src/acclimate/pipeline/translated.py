@@ -15,17 +15,21 @@ from acclimate.training.engine import seed_for
 from acclimate.training.state import write_json
 
 
-def training_images(adaptation: Adaptation, kind: str) -> LabelledImages | TranslatedImages:
-    """Return the labelled images that a kind of classifier is trained on.
-
-    Offline, the translated source is written to the run once. On the fly only the validation images are translated
-    beforehand, in memory, as a validation set has to stay the same from epoch to epoch.
-    """
-    if kind == "source-only":
-        return adaptation.data.source_train
-    if kind == "target-only":
+def training_images(adaptation: Adaptation, kind: str) -> LabelledImages:
+    """Return the labelled images, as they are, that a kind of classifier is trained on or that are redrawn for it."""
+    if kind.startswith("target-only"):
         return adaptation.target.labelled("train")
-    train = adaptation.data.source_train.first(adaptation.config.classifier_images or None)
+    source = adaptation.data.source_train
+    return source.first(adaptation.config.classifier_images or None) if kind == "adapted" else source
+
+
+def redrawn_images(adaptation: Adaptation) -> LabelledImages | TranslatedImages:
+    """Return the source's training images in the target's style.
+
+    Offline, they are written to the run once. On the fly only the validation images are translated beforehand, in
+    memory, as a validation set has to stay the same from epoch to epoch.
+    """
+    train = training_images(adaptation, "adapted")
     if not _offline(adaptation):
         return TranslatedImages(train, adaptation.translator())
 
@@ -41,11 +45,11 @@ def validation_images(adaptation: Adaptation, kind: str) -> LabelledImages:
 
     Translated source for the adapted one, unless the method classifies by itself; source for source-only.
     """
-    if kind == "target-only":
+    if kind.startswith("target-only"):
         return adaptation.target.labelled("val")
     source = adaptation.data.source_val
-    translates = kind == "adapted" and not adaptation.method_class.classifies
-    return _translated(adaptation, "val", source) if translates else source
+    redrawn = kind == "adapted" and adaptation.method_class.translates and not adaptation.method_decides
+    return _translated(adaptation, "val", source) if redrawn else source
 
 
 def _offline(adaptation: Adaptation) -> bool:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from acclimate.config import Config, TranslationConfig
+from acclimate.config import PAPER_BARS, Config, StageConfig, TranslationConfig
 from acclimate.data.domains import DataOptions, Domain, open_domain
 from acclimate.data.sets import Images, LabelledImages
 from acclimate.errors import RunError
@@ -20,10 +20,13 @@ from acclimate.runs.translation import Translator
 from acclimate.training.engine import Engine, seed_for
 from acclimate.training.state import load_tree
 
-Kind = Literal["source-only", "adapted", "target-only"]
+Kind = Literal["source-only", "source-only-augmented", "adapted", "target-only", "target-only-augmented"]
 
-KINDS: tuple[Kind, ...] = ("source-only", "adapted", "target-only")
-"""The classifiers that a run trains."""
+KINDS: tuple[Kind, ...] = ("source-only", "source-only-augmented", "adapted", "target-only", "target-only-augmented")
+"""The classifiers that a run trains; the augmented bars where its classifier stage is not the paper's."""
+
+BAR_STEPS = 3_000
+"""Steps of an augmented bar at most: it has no teacher to wait for."""
 
 
 class Adaptation:
@@ -119,6 +122,35 @@ class Adaptation:
             raise RunError(f"{self.run.path} has chosen no snapshot yet: {unfinished}")
         return int(json.loads(self.run.selection.read_text())["chosen"])
 
+    @property
+    def self_trains(self) -> bool:
+        """Whether the classifier stage learns on from the target."""
+        return isinstance(self.config, StageConfig) and self.config.classifier_stage == "self-training"
+
+    @property
+    def method_decides(self) -> bool:
+        """Whether the method itself is the adapted classifier, and no classifier stage comes after it."""
+        return self.method_class.classifies and not self.self_trains
+
+    @property
+    def is_paper_stage(self) -> bool:
+        """Whether the classifier stage is the paper's: then the bars are trained as the run's own classifier is."""
+        return self.config.augment == "none" and not self.self_trains
+
+    def recipe(self, kind: str) -> Config:
+        """Return the settings that a kind of classifier is trained with.
+
+        The bars ``source-only`` and ``target-only`` are the paper's; where the run's own classifier stage is another,
+        the augmented bars are trained as that is, without the target's images or with its labels.
+        """
+        if self.is_paper_stage or kind == "adapted":
+            return self.config
+        if kind in ("source-only", "target-only"):
+            return replace(self.config, **PAPER_BARS)
+        if isinstance(self.config, StageConfig):
+            return replace(self.config, stage_steps=min(self.config.stage_steps, BAR_STEPS))
+        return self.config
+
     def build_method(self) -> Method:
         """Return the method with fresh weights, seeded."""
         with self.engine.seeded(seed_for(self.config.seed, "method")):
@@ -162,7 +194,7 @@ class Adaptation:
         return [kind for kind in KINDS if self._is_trained(kind)]
 
     def _is_trained(self, kind: str) -> bool:
-        if kind == "adapted" and self.method_class.classifies:
+        if kind == "adapted" and self.method_decides:
             return self.run.method_done.exists()
         return all(self.run.model(name).exists() for name in self.training_names(kind))
 
@@ -177,7 +209,7 @@ class Adaptation:
             It is not trained yet.
         """
         kind = kind or self.own_kind
-        if kind == "adapted" and self.method_class.classifies:
+        if kind == "adapted" and self.method_decides:
             return Classifier([self.method()], self.task.classes, self.engine)
         networks = []
         for name in self.training_names(kind)[:trainings]:
@@ -186,7 +218,7 @@ class Adaptation:
                 raise RunError(
                     f"{self.run.path} has no classifier {name!r}: go on with acclimate run --resume {self.run.path}"
                 )
-            network = self.task.classifier(self.config.classifier)
+            network = self.task.classifier(self.recipe(kind).classifier)
             network.load_state_dict(load_tree(path)["weights"])
             networks.append(network.to(self.engine.device).eval())
         return Classifier(networks, self.task.classes, self.engine)

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 from acclimate.errors import AcclimateError, LostProcessError
 
@@ -92,9 +92,9 @@ class Processes:
         """Replace the gradients of ``parameters`` by their means over the processes."""
         self._average_in_place([parameter.grad for parameter in parameters if parameter.grad is not None])
 
-    def average_buffers(self, network: nn.Module) -> None:
+    def average_buffers(self, buffers: Iterable[Tensor]) -> None:
         """Average the statistics of batch norms, which each process takes over its own share."""
-        self._average_in_place([buffer for buffer in network.buffers() if buffer.is_floating_point()])
+        self._average_in_place([buffer for buffer in buffers if buffer.is_floating_point()])
 
     def _average_in_place(self, tensors: Sequence[Tensor]) -> None:
         if self.alone or not tensors:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from acclimate.errors import InterruptedRunError
 from acclimate.progress import progress
@@ -21,6 +21,7 @@ from acclimate.training.engine import Engine, seed_for
 from acclimate.training.log import MetricsLog
 from acclimate.training.record import TrainingRecord
 from acclimate.training.state import random_state, set_random_state
+from acclimate.training.updates import lay_out_as_parameters
 
 
 class Stateful(Protocol):
@@ -31,6 +32,14 @@ class Stateful(Protocol):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> Any:
         """Take back what :meth:`state_dict` returned."""
+
+
+@runtime_checkable
+class HasBuffers(Protocol):
+    """What has statistics that each of several processes takes over its own share of the batches."""
+
+    def buffers(self) -> Iterable[Tensor]:
+        """Return the statistics."""
 
 
 @dataclass
@@ -106,7 +115,7 @@ def train(
         for name, part in phase.state.items():
             part.load_state_dict(saved["state"][name])
             if isinstance(part, torch.optim.Optimizer):
-                _lay_out_as_parameters(part)
+                lay_out_as_parameters(part)
         done, seconds, stop = saved["step"], saved["seconds"], saved["stop"]
         if len(saved["random"]) == group.count:
             set_random_state(saved["random"][group.rank], engine.device)
@@ -142,8 +151,8 @@ def train(
             if done % log_every == 0 or ends_epoch or saves or snaps:
                 bar.note(log.write(done))
                 for part in phase.state.values():
-                    if isinstance(part, nn.Module):
-                        group.average_buffers(part)
+                    if isinstance(part, HasBuffers):
+                        group.average_buffers(part.buffers())
             if ends_epoch and phase.end_epoch is not None:
                 values, stop = phase.end_epoch()
                 log.write_values(done, values)
@@ -163,14 +172,6 @@ def train(
 def _process_seed(seed: int, purpose: str, group: Processes) -> int:
     """Return the seed of one process's own draws, such as dropout; the first one's is that of a process alone."""
     return seed_for(seed, purpose) if group.first else seed_for(seed, purpose, group.rank)
-
-
-def _lay_out_as_parameters(optimizer: torch.optim.Optimizer) -> None:
-    """Order loaded moments in memory as their parameters are (channels last): fused steps pair them by position."""
-    for parameter, state in optimizer.state.items():
-        for name, value in state.items():
-            if isinstance(value, Tensor) and value.shape == parameter.shape:
-                state[name] = torch.empty_like(parameter).copy_(value)
 
 
 @contextmanager

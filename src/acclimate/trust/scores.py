@@ -74,6 +74,11 @@ def class_balance_divergence(probabilities: Tensor, class_shares: Tensor) -> flo
     return float((torch.special.xlogy(mean, mean) - mean * class_shares.double().clamp(min=1e-12).log()).sum())
 
 
+def effective_classes(counts: Tensor) -> float:
+    """Return how many classes of equal share have the entropy of ``counts``, float ``[K]``: from 1 to K."""
+    return math.exp(float(torch.special.entr(counts.double() / counts.sum()).sum()))
+
+
 def band_distance(accuracies: Sequence[float], band: tuple[float, float] = HEALTHY_BAND) -> float:
     """Mean distance of the discriminators' accuracies from the healthy band; 0 inside."""
     low, high = band

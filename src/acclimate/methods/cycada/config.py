@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from acclimate.config import StageConfig
 from acclimate.methods.cyclegan.config import CycleConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class CyCADAConfig(CycleConfig):
+class CyCADAConfig(StageConfig, CycleConfig):
     """Settings of CyCADA; the defaults are those of the authors' code for digits.
 
     Epochs, steps, batch size and learning rate are the translator's.

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from acclimate.config import MethodConfig
+from acclimate.config import MethodConfig, StageConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class PixelDAConfig(MethodConfig):
+class PixelDAConfig(StageConfig, MethodConfig):
     """Settings of PixelDA; the defaults are the paper's for mnist to mnist-m.
 
     Parameters

@@ -7,13 +7,14 @@ from functools import cached_property
 
 import torch
 
+from acclimate.reporting.accuracies import KIND_NAMES
 from acclimate.reporting.analysis import Analysis
 from acclimate.reporting.counts import one_of_each
 from acclimate.reporting.curves import Panel, classifier_panels, method_panels
 from acclimate.reporting.page.charts import Chart, Group, Map, line_chart, scatter
 from acclimate.reporting.page.matrices import Matrix, matrix
 from acclimate.reporting.page.sprites import Sheet
-from acclimate.reporting.page.summary import KIND_NAMES, Summary
+from acclimate.reporting.page.summary import Summary
 from acclimate.runs.adaptation import Adaptation
 
 

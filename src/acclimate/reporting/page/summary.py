@@ -8,14 +8,16 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from acclimate.methods import find_config
+from acclimate.reporting.accuracies import KIND_NAMES, accuracies
 from acclimate.reporting.analysis import Analysis
 from acclimate.runs.adaptation import Adaptation
 
-KIND_NAMES = {"source-only": "Source only", "adapted": "Adapted", "target-only": "Target only"}
 MEANINGS = {
-    "source-only": "the same classifier without adaptation",
+    "source-only": "a classifier without adaptation, trained as in the paper",
+    "source-only-augmented": "the run's own network and augmentation, without the target",
     "adapted": "what this run is about",
     "target-only": "trained on target labels, which adaptation does not have",
+    "target-only-augmented": "the run's own network and augmentation, trained on target labels",
 }
 
 
@@ -33,16 +35,7 @@ class Bar:
 
 def bars(result: Mapping[str, Any], kind: str) -> list[Bar]:
     """Return the accuracies that a result has, lowest bar first."""
-    measured = {
-        "source-only": result["baselines"]["source_only"],
-        "target-only": result["baselines"]["target_only"],
-        kind: result["accuracy"],
-    }
-    return [
-        Bar(one, KIND_NAMES[one], MEANINGS[one], *_percent(part))
-        for one in KIND_NAMES
-        if (part := measured.get(one)) is not None
-    ]
+    return [Bar(one, KIND_NAMES[one], MEANINGS[one], *_percent(part)) for one, part in accuracies(result, kind).items()]
 
 
 def _percent(part: Mapping[str, Any]) -> tuple[float, float, list[float]]:
@@ -52,10 +45,9 @@ def _percent(part: Mapping[str, Any]) -> tuple[float, float, list[float]]:
 def gap_closed(shown: Sequence[Bar]) -> float | None:
     """Return how much of the way from source-only to target-only adaptation went, in %; None without all three."""
     means = {bar.kind: bar.mean for bar in shown}
-    if set(means) != set(KIND_NAMES) or means["target-only"] <= means["source-only"]:
+    if not {"source-only", "adapted", "target-only"} <= means.keys() or means["target-only"] <= means["source-only"]:
         return None
-    low, adapted, high = (means[kind] for kind in KIND_NAMES)
-    return 100 * (adapted - low) / (high - low)
+    return 100 * (means["adapted"] - means["source-only"]) / (means["target-only"] - means["source-only"])
 
 
 def verdict(result: Mapping[str, Any], kind: str, shown: Sequence[Bar]) -> str:

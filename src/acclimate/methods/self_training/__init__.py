@@ -1,0 +1,1 @@
+"""Self-training alone: no translator, the classifier stage learns from the target."""
