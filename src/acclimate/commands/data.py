@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from acclimate.commands.options import Channels, DataRoot, ImageSize
+from acclimate.config import AugmentName
 from acclimate.errors import DataError
 
 if TYPE_CHECKING:
@@ -52,23 +53,28 @@ def show(
     image_size: ImageSize = 32,
     channels: Channels = 3,
     data_root: DataRoot = None,
+    augment: AugmentName | None = None,
     out: Path | None = None,
 ) -> None:
-    """Show what a domain holds, and write a picture of its first images.
+    """Show what a domain holds, and write a picture of its first images, or of how they are augmented.
 
     Parameters
     ----------
     name
         A domain or a folder.
+    augment
+        Draw the training images under this policy, several times each: light, symbols, photos.
     out
         The picture; by default NAME.png in the current folder.
     """
     from acclimate.data.domains import open_domain
-    from acclimate.reporting.samples import domain_samples
+    from acclimate.reporting.samples import augmented_samples, domain_samples
 
     domain = open_domain(name, _options(data_root, image_size, channels))
     print(json.dumps(domain.describe(), indent=1))
-    print(f"picture: {domain_samples(domain, out or Path(f'{domain.slug}.png'))}")
+    file = out or Path(f"{domain.slug}.png")
+    written = domain_samples(domain, file) if augment is None else augmented_samples(domain, augment, file)
+    print(f"picture: {written}")
 
 
 def _options(data_root: Path | None, image_size: int = 32, channels: int = 3) -> DataOptions:

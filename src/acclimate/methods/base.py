@@ -76,6 +76,8 @@ class DomainBatches:
         Where the images are needed, and the processes that share each batch.
     paired
         Draw pairs: the same indices in both domains.
+    target_share
+        Target images a batch, as a multiple of the source's.
 
     Attributes
     ----------
@@ -98,11 +100,15 @@ class DomainBatches:
         engine: Engine,
         *,
         paired: bool = False,
+        target_share: int = 1,
     ) -> None:
         engine.processes.check_batch(config.batch_size)
         self._of_source, self._of_target = (
-            Batches(len(images), config.batch_size, seed_for(config.seed, name), drop_last=True, what=name)
-            for images, name in ((source, "the source"), (target, "the target"))
+            Batches(len(images), size, seed_for(config.seed, name), drop_last=True, what=name)
+            for images, size, name in (
+                (source, config.batch_size, "the source"),
+                (target, config.batch_size * target_share, "the target"),
+            )
         )
         if paired:
             self._of_target = self._of_source

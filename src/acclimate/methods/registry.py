@@ -43,6 +43,7 @@ def _room(name: str, method: str) -> MethodEntry:
 
 
 METHODS: dict[str, MethodEntry] = {
+    "adamatch": _room("adamatch", "AdaMatch"),
     "adda": _room("adda", "ADDA"),
     "cogan": _room("cogan", "CoGAN"),
     "cycada": _room("cycada", "CyCADA"),
@@ -50,6 +51,7 @@ METHODS: dict[str, MethodEntry] = {
     "dann": _room("dann", "DANN"),
     "dtn": _room("dtn", "DTN"),
     "gen-to-adapt": _room("gen_to_adapt", "GenToAdapt"),
+    "mean-teacher": _room("mean_teacher", "MeanTeacher"),
     "pix2pix": _room("pix2pix", "Pix2Pix"),
     "pixelda": _room("pixelda", "PixelDA"),
     "sbada-gan": _room("sbada_gan", "SBADAGAN"),

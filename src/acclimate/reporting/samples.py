@@ -6,10 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor
+from torch import Tensor, manual_seed
+from torch.random import fork_rng
 
+from acclimate.config import AugmentName
+from acclimate.data.augmentation import POLICIES
 from acclimate.data.domains import Domain
 from acclimate.data.domains.base import SPLITS
+from acclimate.data.images import to_float, to_uint8
 from acclimate.errors import DataError
 from acclimate.runs.adaptation import Adaptation
 
@@ -24,6 +28,21 @@ def domain_samples(domain: Domain, path: Path, count: int = 16) -> Path:
     """Write a picture of the first images of each split."""
     rows = [(split, domain.images(split).pixels[:count]) for split in SPLITS]
     return draw_rows([(split, images) for split, images in rows if len(images)], path)
+
+
+def augmented_samples(domain: Domain, policy: AugmentName, path: Path, count: int = 16) -> Path:
+    """Write a picture of a domain's first training images and of their views under an augmentation policy.
+
+    Weak is what a teacher labels, strong what a source image goes through, target what a target image does; each drawn
+    several times, from a fixed seed.
+    """
+    pixels = domain.images("train").pixels[:count]
+    images, chosen = to_float(pixels), POLICIES[policy]
+    views = [("weak", chosen.weak)] * 2 + [("strong", chosen.strong)] * 5 + [("target", chosen.of_target().strong)] * 3
+    with fork_rng(devices=[]):
+        manual_seed(0)
+        drawn = [(name, to_uint8(view(images))) for name, view in views]
+    return draw_rows([("image", pixels), *drawn], path)
 
 
 def run_samples(adaptation: Adaptation, path: Path, count: int = 16) -> Path:

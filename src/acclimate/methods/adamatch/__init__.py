@@ -1,0 +1,1 @@
+"""AdaMatch: pseudo-labels of weak views, aligned with the source, on strong views."""

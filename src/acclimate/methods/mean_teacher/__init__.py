@@ -1,0 +1,1 @@
+"""Self-ensembling: a student agrees with its running average on the target."""
