@@ -254,6 +254,9 @@ class StageConfig(Config):
         Step from which the teacher's labels count.
     ramp_end
         Step from which they count in full.
+    both_directions
+        Classify a target image as it is and redrawn in the source's style, by two classifiers, and weigh their words
+        without labels; for methods that redraw both ways.
     """
 
     classifier_stage: ClassifierStage = "supervised"
@@ -269,6 +272,7 @@ class StageConfig(Config):
     pseudo_weight: float = 1.0
     ramp_start: int = 400
     ramp_end: int = 900
+    both_directions: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

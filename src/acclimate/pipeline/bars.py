@@ -17,15 +17,16 @@ from acclimate.data.domains.base import cache_root
 from acclimate.networks import classifiers
 from acclimate.pipeline import classification, self_training
 from acclimate.runs.adaptation import Adaptation
+from acclimate.runs.kinds import Kind, recipe
 from acclimate.training import batches, distributed, engine, feed, loop, updates
 
 OF_STAGE = ("classifier", "stage", "augment", "teacher")
 """What the names of settings begin with that a bar's training has."""
 
 
-def bar_path(adaptation: Adaptation, kind: str, name: str) -> Path:
+def bar_path(adaptation: Adaptation, kind: Kind, name: str) -> Path:
     """Return where the cache keeps, or will keep, one training of a bar; by its ``kind`` and ``name``."""
-    config, computed = adaptation.recipe(kind), adaptation.engine
+    config, computed = recipe(adaptation.config, kind), adaptation.engine
     domain = adaptation.source if kind.startswith("source-only") else adaptation.target
     depends_on = {
         "name": name,

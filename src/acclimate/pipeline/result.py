@@ -10,8 +10,9 @@ from typing import Any
 from acclimate.data.sets import LabelledImages
 from acclimate.pipeline.environment import environment
 from acclimate.pipeline.translated import validation_images
-from acclimate.runs.adaptation import KINDS, Adaptation, Kind
+from acclimate.runs.adaptation import Adaptation
 from acclimate.runs.evaluation import summary
+from acclimate.runs.kinds import KINDS, Kind, is_paper_stage, recipe
 from acclimate.training.state import load_tree
 from acclimate.trust.forecast import forecast_accuracy
 
@@ -31,6 +32,7 @@ def build_result(adaptation: Adaptation) -> dict[str, Any]:
         right = adaptation.classifier().probabilities(test.pixels).argmax(1) == test.labels
         ensemble = round(right.float().mean().item(), 6)
     stored = adaptation.run.config
+    directions = {"directions": _directions(adaptation)} if adaptation.uses_both_directions else {}
     return {
         "schema": SCHEMA,
         "method": adaptation.method_class.name,
@@ -41,11 +43,12 @@ def build_result(adaptation: Adaptation) -> dict[str, Any]:
         "seed": adaptation.config.seed,
         "accuracy": measured[own],
         "ensemble_accuracy": ensemble,
+        **directions,
         "forecast": _forecast(adaptation),
         "baselines": {
             kind.replace("-", "_"): measured[kind]
             for kind in KINDS
-            if kind != "adapted" and not (kind.endswith("augmented") and adaptation.is_paper_stage)
+            if kind != "adapted" and not (kind.endswith("augmented") and is_paper_stage(adaptation.config))
         },
         "selection": {
             "rule": adaptation.config.select,
@@ -67,8 +70,21 @@ def build_result(adaptation: Adaptation) -> dict[str, Any]:
 def _measured(adaptation: Adaptation, kind: Kind, test: LabelledImages) -> dict[str, Any]:
     """Measure one kind of classifier; say how it was trained where the run's kinds differ in that."""
     found = summary(adaptation.classifier(kind).accuracies(test))
-    recipe = adaptation.recipe(kind)
-    return found if adaptation.is_paper_stage else found | {"classifier": recipe.classifier, "augment": recipe.augment}
+    if is_paper_stage(adaptation.config):
+        return found
+    trained = recipe(adaptation.config, kind)
+    return found | {"classifier": trained.classifier, "augment": trained.augment}
+
+
+def _directions(adaptation: Adaptation) -> dict[str, Any]:
+    """Return the weight of the image as it is beside the redrawn one, and what each alone is right on."""
+    weighed: dict[str, Any] = json.loads(adaptation.run.directions.read_text())
+    if adaptation.target.has_labelled("test"):
+        test = adaptation.target.labelled("test")
+        both = adaptation.both_directions().both_probabilities(test.pixels)
+        for name, one in zip(("forth", "back"), both, strict=True):
+            weighed[f"{name}_accuracy"] = round((one.argmax(1) == test.labels).float().mean().item(), 6)
+    return weighed
 
 
 def _forecast(adaptation: Adaptation) -> dict[str, Any]:

@@ -12,13 +12,15 @@ from acclimate.config import MethodConfig, StageConfig
 from acclimate.errors import LostProcessError
 from acclimate.pipeline.bars import bar_path
 from acclimate.pipeline.classification import ClassifierTraining
+from acclimate.pipeline.directions import weigh_directions
 from acclimate.pipeline.result import build_result
 from acclimate.pipeline.selection import select
 from acclimate.pipeline.self_training import SelfTraining
 from acclimate.pipeline.translated import redrawn_images, training_images, validation_images
 from acclimate.progress import say
 from acclimate.reporting.samples import run_samples
-from acclimate.runs.adaptation import KINDS, Adaptation, Kind
+from acclimate.runs.adaptation import Adaptation
+from acclimate.runs.kinds import KINDS, Kind, is_paper_stage, recipe, self_trains
 from acclimate.training.compilation import compile_networks, decide
 from acclimate.training.loop import Phase, train
 from acclimate.training.state import load_tree, save_tree, write_json
@@ -37,6 +39,7 @@ def run_stages(adaptation: Adaptation) -> dict[str, Any]:
             select_snapshot(adaptation)
             for kind in KINDS[1:]:
                 train_classifiers(adaptation, kind)
+            group.first_then_all(lambda: weigh_directions(adaptation))
             return group.first_then_all(lambda: _finish(adaptation))
     except LostProcessError as error:
         raise LostProcessError(
@@ -110,7 +113,7 @@ def _is_wanted(adaptation: Adaptation, kind: Kind) -> bool:
     """
     if kind == "adapted":
         return adaptation.method_class.adapts and not adaptation.method_decides
-    if kind.endswith("augmented") and adaptation.is_paper_stage:
+    if kind.endswith("augmented") and is_paper_stage(adaptation.config):
         return False
     if kind.startswith("target-only"):
         asked = adaptation.config.target_only or adaptation.own_kind == kind
@@ -120,7 +123,7 @@ def _is_wanted(adaptation: Adaptation, kind: Kind) -> bool:
 
 def _train_classifier(adaptation: Adaptation, kind: Kind, name: str) -> dict[str, Any]:
     is_paper_bar = kind in ("source-only", "target-only")
-    build = _self_training if adaptation.self_trains and not is_paper_bar else _supervised
+    build = _self_training if self_trains(adaptation.config) and not is_paper_bar else _supervised
     training = build(adaptation, kind, name)
     seconds = _train(adaptation, training.phase)
     weights, cost = training.classifier.state_dict(), training.translation()
@@ -130,13 +133,13 @@ def _train_classifier(adaptation: Adaptation, kind: Kind, name: str) -> dict[str
 def _supervised(adaptation: Adaptation, kind: Kind, name: str) -> ClassifierTraining:
     adapts = kind == "adapted"
     images = redrawn_images(adaptation) if adapts else training_images(adaptation, kind)
-    config, engine = adaptation.recipe(kind), adaptation.engine
+    config, engine = recipe(adaptation.config, kind), adaptation.engine
     val = validation_images(adaptation, kind)
     return ClassifierTraining(name, images, val, config, adaptation.task, engine, config.seed)
 
 
 def _self_training(adaptation: Adaptation, kind: Kind, name: str) -> SelfTraining:
-    adapts, config = kind == "adapted", adaptation.recipe(kind)
+    adapts, config = kind == "adapted", recipe(adaptation.config, kind)
     assert isinstance(config, StageConfig)
     redrawn = redrawn_images(adaptation) if adapts and adaptation.method_class.translates else None
     target = adaptation.data.target_train if adapts else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from acclimate.runs.adaptation import KINDS
+from acclimate.runs.kinds import KINDS
 
 KIND_NAMES = {
     "source-only": "Source only",

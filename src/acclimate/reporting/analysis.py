@@ -16,7 +16,8 @@ from acclimate.data.domains.base import digest
 from acclimate.errors import RunError
 from acclimate.reporting.curves import Curves
 from acclimate.reporting.parts import Parts, film_steps
-from acclimate.runs.adaptation import KINDS, Adaptation
+from acclimate.runs.adaptation import Adaptation
+from acclimate.runs.kinds import KINDS
 from acclimate.training.state import load_tree, save_tree
 
 VERSION = 1

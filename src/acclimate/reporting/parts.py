@@ -15,8 +15,9 @@ from acclimate.progress import progress
 from acclimate.reporting.counts import count_pairs, one_of_each
 from acclimate.reporting.curves import read_curves
 from acclimate.reporting.vectors import features, nearest, tsne
-from acclimate.runs.adaptation import KINDS, Adaptation
+from acclimate.runs.adaptation import Adaptation
 from acclimate.runs.evaluation import EVALUATION_BATCH, predict_logits
+from acclimate.runs.kinds import KINDS
 from acclimate.runs.translation import BATCH
 from acclimate.training.engine import seed_for
 

@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields, replace
+from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
-from acclimate.config import PAPER_BARS, Config, StageConfig, TranslationConfig
+from acclimate.config import Config, StageConfig, TranslationConfig
 from acclimate.data.domains import DataOptions, Domain, open_domain
 from acclimate.data.sets import Images, LabelledImages
 from acclimate.errors import RunError
 from acclimate.methods import find_config, find_method
 from acclimate.methods.base import AdaptationData, Method, Task
 from acclimate.runs.directory import Run
-from acclimate.runs.evaluation import Classifier
+from acclimate.runs.evaluation import BothDirections, Classifier
+from acclimate.runs.kinds import KINDS, Kind, is_paper_stage, recipe, self_trains
 from acclimate.runs.translation import Translator
 from acclimate.training.engine import Engine, seed_for
 from acclimate.training.state import load_tree
-
-Kind = Literal["source-only", "source-only-augmented", "adapted", "target-only", "target-only-augmented"]
-
-KINDS: tuple[Kind, ...] = ("source-only", "source-only-augmented", "adapted", "target-only", "target-only-augmented")
-"""The classifiers that a run trains; the augmented bars where its classifier stage is not the paper's."""
-
-BAR_STEPS = 3_000
-"""Steps of an augmented bar at most: it has no teacher to wait for."""
 
 
 class Adaptation:
@@ -123,33 +115,15 @@ class Adaptation:
         return int(json.loads(self.run.selection.read_text())["chosen"])
 
     @property
-    def self_trains(self) -> bool:
-        """Whether the classifier stage learns on from the target."""
-        return isinstance(self.config, StageConfig) and self.config.classifier_stage == "self-training"
-
-    @property
     def method_decides(self) -> bool:
         """Whether the method itself is the adapted classifier, and no classifier stage comes after it."""
-        return self.method_class.classifies and not self.self_trains
+        return self.method_class.classifies and not self_trains(self.config)
 
     @property
-    def is_paper_stage(self) -> bool:
-        """Whether the classifier stage is the paper's: then the bars are trained as the run's own classifier is."""
-        return self.config.augment == "none" and not self.self_trains
-
-    def recipe(self, kind: str) -> Config:
-        """Return the settings that a kind of classifier is trained with.
-
-        The bars ``source-only`` and ``target-only`` are the paper's; where the run's own classifier stage is another,
-        the augmented bars are trained as that is, without the target's images or with its labels.
-        """
-        if self.is_paper_stage or kind == "adapted":
-            return self.config
-        if kind in ("source-only", "target-only"):
-            return replace(self.config, **PAPER_BARS)
-        if isinstance(self.config, StageConfig):
-            return replace(self.config, stage_steps=min(self.config.stage_steps, BAR_STEPS))
-        return self.config
+    def uses_both_directions(self) -> bool:
+        """Whether a target image is also classified redrawn in the source's style."""
+        asked = isinstance(self.config, StageConfig) and self.config.both_directions
+        return asked and self.method_class.translates_back
 
     def build_method(self) -> Method:
         """Return the method with fresh weights, seeded."""
@@ -185,7 +159,7 @@ class Adaptation:
         noise = self.config.translation_noise if isinstance(self.config, TranslationConfig) else 0.0
         return Translator(self.method(snapshot), self.engine, noise)
 
-    def training_names(self, kind: str) -> list[str]:
+    def training_names(self, kind: Kind) -> list[str]:
         """Return the names of the repeated trainings of one kind of classifier."""
         return [f"{kind}-{index}" for index in range(self.config.repeats)]
 
@@ -193,15 +167,13 @@ class Adaptation:
         """Return the kinds of classifiers that are trained."""
         return [kind for kind in KINDS if self._is_trained(kind)]
 
-    def _is_trained(self, kind: str) -> bool:
+    def _is_trained(self, kind: Kind) -> bool:
         if kind == "adapted" and self.method_decides:
             return self.run.method_done.exists()
         return all(self.run.model(name).exists() for name in self.training_names(kind))
 
-    def classifier(self, kind: str | None = None, trainings: int | None = None) -> Classifier:
-        """Return the run's trained classifier: the adapted one, or that of another kind.
-
-        ``trainings`` is how many of its repeated trainings to take, all by default.
+    def classifier(self, kind: Kind | None = None, trainings: int | None = None) -> Classifier:
+        """Return the run's trained classifier: the adapted one, or that of another kind, or ``trainings`` of it.
 
         Raises
         ------
@@ -209,6 +181,17 @@ class Adaptation:
             It is not trained yet.
         """
         kind = kind or self.own_kind
+        if kind == "adapted" and self.uses_both_directions and self.run.directions.exists():
+            return self.both_directions(float(json.loads(self.run.directions.read_text())["weight"]))
+        return self._classifier(kind, trainings)
+
+    def both_directions(self, weight: float = 1.0) -> BothDirections:
+        """Return the adapted classifier combined with one of the source, which sees target images redrawn."""
+        translator, seed = self.translator(), seed_for(self.config.seed, "back")
+        back = self._classifier("source-only" if is_paper_stage(self.config) else "source-only-augmented")
+        return BothDirections(self._classifier("adapted"), back, lambda pixels: translator.back(pixels, seed), weight)
+
+    def _classifier(self, kind: Kind, trainings: int | None = None) -> Classifier:
         if kind == "adapted" and self.method_decides:
             return Classifier([self.method()], self.task.classes, self.engine)
         networks = []
@@ -218,7 +201,7 @@ class Adaptation:
                 raise RunError(
                     f"{self.run.path} has no classifier {name!r}: go on with acclimate run --resume {self.run.path}"
                 )
-            network = self.task.classifier(self.recipe(kind).classifier)
+            network = self.task.classifier(recipe(self.config, kind).classifier)
             network.load_state_dict(load_tree(path)["weights"])
             networks.append(network.to(self.engine.device).eval())
         return Classifier(networks, self.task.classes, self.engine)

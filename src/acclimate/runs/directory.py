@@ -113,6 +113,11 @@ class Run(TrainingRecord):
         return self.path / "models" / "method.json"
 
     @property
+    def directions(self) -> Path:
+        """The file that says how the classifications in both directions are weighed."""
+        return self.path / "directions.json"
+
+    @property
     def selection(self) -> Path:
         """The file that says which snapshot was chosen, and why."""
         return self.path / "selection.json"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import fmean, pstdev
 from typing import Any
 
@@ -44,6 +44,44 @@ class Classifier:
         """Return each network's share of right answers."""
         logits = (predict_logits(network, test.pixels, self.engine) for network in self.networks)
         return [(one.argmax(1) == test.labels).float().mean().item() for one in logits]
+
+
+class BothDirections(Classifier):
+    """Two classifiers of a target image: one sees it as it is, the other redrawn in the source's style (section 7).
+
+    Its probabilities are ``weight`` times the first's plus the rest times the second's, each the mean over its
+    trainings.
+
+    Parameters
+    ----------
+    forth
+        The adapted classifier.
+    back
+        A classifier of source images.
+    redraw
+        Redraws target images, uint8 ``[N, C, H, W]``, in the source's style.
+    weight
+        In [0, 1], chosen without labels.
+    """
+
+    def __init__(
+        self, forth: Classifier, back: Classifier, redraw: Callable[[Tensor], Tensor], weight: float = 1.0
+    ) -> None:
+        super().__init__(forth.networks, forth.classes, forth.engine)
+        self.forth, self.back, self.redraw, self.weight = forth, back, redraw, weight
+
+    def each_probabilities(self, pixels: Tensor) -> list[Tensor]:
+        """Return the combined probabilities, float32 ``[N, classes]``, alone."""
+        forth, back = self.both_probabilities(pixels)
+        return [torch.lerp(back, forth, self.weight)]
+
+    def both_probabilities(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the probabilities of the image as it is, and of the redrawn one, float32 ``[N, classes]`` each."""
+        return self.forth.probabilities(pixels), self.back.probabilities(self.redraw(pixels))
+
+    def accuracies(self, test: LabelledImages) -> list[float]:
+        """Return the share of right answers of the combination."""
+        return [(self.probabilities(test.pixels).argmax(1) == test.labels).float().mean().item()]
 
 
 @torch.no_grad()

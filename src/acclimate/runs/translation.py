@@ -42,6 +42,15 @@ class Translator:
         images = with_texture_noise(to_float(pixels.to(self.engine.device)), self.noise)
         return to_uint8(self.method.translate(images))
 
+    def back(self, pixels: Tensor, seed: int) -> Tensor:
+        """Redraw target images in the source's style, uint8 ``[N, C, H, W]``, in the CPU's memory."""
+        with self.engine.seeded(seed):
+            parts = [
+                to_uint8(self.method.translate_back(to_float(part.to(self.engine.device)))).cpu()
+                for part in pixels.split(BATCH)
+            ]
+        return torch.cat(parts)
+
     def all(self, pixels: Tensor, seed: int, *, description: str = "translating") -> Tensor:
         """Translate a whole set, uint8 ``[N, C, H, W]``, to the CPU's memory; ``seed`` drives whatever is drawn."""
         translated = torch.empty_like(pixels, memory_format=torch.contiguous_format)

@@ -87,7 +87,9 @@ class CyCADA(CycleGAN):
             self._phase("feature", batches, feature, snapshots=config.snapshots, state=adda.optimizers),
         ]
 
-    def extra_losses(self, x: Tensor, y: Tensor, fake_x: Tensor, fake_y: Tensor) -> dict[str, Tensor]:
+    def extra_losses(
+        self, x: Tensor, labels: Tensor | None, y: Tensor, fake_x: Tensor, fake_y: Tensor
+    ) -> dict[str, Tensor]:
         """Return the semantic consistency of both generators."""
         self.f_S.eval()
         with frozen(self.f_S):

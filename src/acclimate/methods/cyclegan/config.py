@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from acclimate.config import SelectionRule, TranslationConfig
+from acclimate.config import ClassifierName, SelectionRule, TranslationConfig
 from acclimate.methods.unet_config import UNetConfig
 
 
@@ -58,9 +58,22 @@ class CycleGANConfig(CycleConfig, TranslationConfig):
     But for the snapshot, which the paper's author picked by eye: the rule target-cycle lost least over ten runs
     (docs/results/selection.md). The presets fast and demo end with a learning rate of zero and averaged weights, where
     the last snapshot is nearly as good and costs nothing.
+
+    Parameters
+    ----------
+    semantic_weight
+        Weight of the class that a redrawn image must keep, in the eyes of a judge: a classifier trained beforehand on
+        strongly augmented source images. 0 for neither, as in the paper.
+    judge
+        The judge's network.
+    judge_steps
+        Steps that it is trained.
     """
 
     select: SelectionRule = "target-cycle"
+    semantic_weight: float = 0.0
+    judge: ClassifierName = "conv7"
+    judge_steps: int = 1000
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
@@ -101,3 +114,8 @@ class CycleGANConfig(CycleConfig, TranslationConfig):
             "classifier_lr": 2e-3,
         },
     }
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._at_least(0, "semantic_weight")
+        self._at_least(1, "judge_steps")

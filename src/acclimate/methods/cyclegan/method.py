@@ -7,17 +7,25 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from acclimate.data.augmentation import POLICIES
 from acclimate.data.images import with_texture_noise
 from acclimate.methods.base import AdaptationData, DomainBatches, Method, Task, adam
-from acclimate.methods.cyclegan.config import CycleConfig
-from acclimate.networks import PatchGAN, UNet, init_normal
+from acclimate.methods.cyclegan.config import CycleConfig, CycleGANConfig
+from acclimate.networks import ImageClassifier, PatchGAN, UNet, init_normal
 from acclimate.training.distributed import Processes
 from acclimate.training.engine import Engine
 from acclimate.training.loop import Phase, Stateful
 from acclimate.training.losses import discriminator_accuracy, lsgan_discriminator, lsgan_generator, reconstruction
 from acclimate.training.updates import WeightAverage, frozen
+
+JUDGE_LR = 2e-3
+"""AdamW's learning rate for the judge, which falls to 0."""
+
+SURE = 0.9
+"""Probability from which the judge's word on a target image counts."""
 
 
 class CycleGAN(Method):
@@ -29,6 +37,10 @@ class CycleGAN(Method):
 
     Source images X and target images Y are ``[N, C, H, W]`` in [-1, 1], batches drawn independently. The source redrawn
     by G then trains the classifier.
+
+    With ``semantic_weight``, G and F minimise besides that times E[CE(J(G(x)), label)] + E[1(J(y) sure) CE(J(F(y)),
+    argmax J(y))], where the judge J is a classifier that learnt strongly augmented source images beforehand and no
+    longer changes (after CyCADA, arXiv:1711.03213, equation 4, whose judge sees the source as it is).
 
     Departures from the paper and its author's notebook: G([x; y]) is one call, which instance norm makes exact; a
     discriminator takes one step on real and generated images together where the notebook takes two; with
@@ -54,6 +66,12 @@ class CycleGAN(Method):
             "generators": adam(self.G, self.F, lr=config.lr, beta1=config.beta1),
             "discriminators": adam(self.D_X, self.D_Y, lr=config.lr, beta1=config.beta1),
         }
+        self.judge: ImageClassifier | None = None
+        if isinstance(config, CycleGANConfig) and config.semantic_weight:
+            self.judge = task.classifier(config.judge)
+            engine.place(self.judge)
+            self.optimizers["judge"] = torch.optim.AdamW(self.judge.parameters(), JUDGE_LR, fused=True)
+            self.policy = POLICIES["symbols" if config.augment == "none" else config.augment]
         self.pools = {name: ImagePool(config.pool, engine.processes) for name in ("fake_x", "fake_y")}
 
     def phases(self, data: AdaptationData) -> list[Phase]:
@@ -63,21 +81,38 @@ class CycleGAN(Method):
 
         def step(number: int) -> Mapping[str, Tensor]:
             self._decay_lr(config.lr_decay, config.lr, number, batches.steps, "generators", "discriminators")
-            x, _, y = batches[number]
-            return self.step(x, y)
+            x, labels, y = batches[number]
+            return self.step(x, y, labels)
 
         state: dict[str, Stateful] = {**self.pools}
         if self.average is not None:
             state["average"] = self.average
-        return [self._phase("translator", batches, step, snapshots=config.snapshots, state=state)]
+        phases = [self._phase("translator", batches, step, snapshots=config.snapshots, state=state)]
+        if self.judge is not None and isinstance(config, CycleGANConfig):
+            phases.insert(0, self._judge_phase(self.judge, data, config))
+        return phases
+
+    def _judge_phase(self, judge: ImageClassifier, data: AdaptationData, config: CycleGANConfig) -> Phase:
+        """Return the phase in which the judge learns augmented source images."""
+        batches = DomainBatches(data.source_train, data.target_train, config, self.engine)
+
+        def step(number: int) -> Mapping[str, Tensor]:
+            x, labels, _ = batches[number]
+            self._set_lr(JUDGE_LR * (1 + math.cos(math.pi * number / config.judge_steps)) / 2, "judge")
+            return self._classifier_step("judge", judge, self.policy.strong(x), labels)
+
+        return self._phase("judge", batches, step, steps=config.judge_steps)
 
     @property
     def generators(self) -> tuple[nn.Module, ...]:
         """G and F as they translate: averaged where there is an average."""
         return (self.G, self.F) if self.average is None else self.average.networks
 
-    def step(self, x: Tensor, y: Tensor) -> Mapping[str, Tensor]:
-        """Update generators, then discriminators, on one batch of each domain; return the losses and accuracies."""
+    def step(self, x: Tensor, y: Tensor, labels: Tensor | None = None) -> Mapping[str, Tensor]:
+        """Update generators, then discriminators, on one batch of each domain; return the losses and accuracies.
+
+        ``labels``, int64 ``[N]``, are the source's, which the judge needs.
+        """
         config = self.config
         cycled = math.ceil(config.cycle_share * len(x))
         same = math.ceil(config.identity_share * len(x)) if config.identity_weight else 0
@@ -93,7 +128,7 @@ class CycleGAN(Method):
             }
             total = losses["G_adversarial"] + losses["F_adversarial"]
             total = total + config.cycle_weight * (losses["cycle_x"] + losses["cycle_y"])
-            extra = self.extra_losses(x, y, fake_x, fake_y)
+            extra = self.extra_losses(x, labels, y, fake_x, fake_y)
             losses, total = losses | extra, total + sum(extra.values())
             if same:
                 losses |= {
@@ -116,9 +151,24 @@ class CycleGAN(Method):
         self._update("discriminators", config.discriminator_weight * active)
         return {"generators": total, "discriminators": losses["D_X"] + losses["D_Y"]} | losses | accuracies
 
-    def extra_losses(self, x: Tensor, y: Tensor, fake_x: Tensor, fake_y: Tensor) -> dict[str, Tensor]:
-        """Return weighted terms that a method built on this one adds to the generators' objective, by name."""
-        return {}
+    def extra_losses(
+        self, x: Tensor, labels: Tensor | None, y: Tensor, fake_x: Tensor, fake_y: Tensor
+    ) -> dict[str, Tensor]:
+        """Return weighted terms that the generators minimise besides, by name: here the class that is to be kept.
+
+        A redrawn source image shall read as its label, a redrawn target image as what the judge reads in it where it is
+        sure.
+        """
+        if self.judge is None or labels is None or not isinstance(self.config, CycleGANConfig):
+            return {}
+        self.judge.eval()
+        with frozen(self.judge):
+            on_y, on_x = self.judge(fake_y).float(), self.judge(fake_x).float()
+            with torch.no_grad():
+                sure, seen = self.judge(y).float().softmax(1).max(1)
+        back = (F.cross_entropy(on_x, seen, reduction="none") * (sure > SURE)).mean()
+        weight = self.config.semantic_weight
+        return {"semantic_x": weight * F.cross_entropy(on_y, labels), "semantic_y": weight * back}
 
     def weights(self) -> dict[str, Any]:
         """Return the weights that translate: the generators', averaged where there is an average."""

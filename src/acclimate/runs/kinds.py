@@ -1,0 +1,41 @@
+"""The kinds of classifiers that a run trains, and the settings that each is trained with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+from acclimate.config import PAPER_BARS, Config, StageConfig
+
+Kind = Literal["source-only", "source-only-augmented", "adapted", "target-only", "target-only-augmented"]
+
+KINDS: tuple[Kind, ...] = ("source-only", "source-only-augmented", "adapted", "target-only", "target-only-augmented")
+"""In the order of their training; the augmented bars where the run's own classifier stage is not the paper's."""
+
+BAR_STEPS = 3_000
+"""Steps of an augmented bar at most: it has no teacher to wait for."""
+
+
+def self_trains(config: Config) -> bool:
+    """Whether the classifier stage learns on from the target."""
+    return isinstance(config, StageConfig) and config.classifier_stage == "self-training"
+
+
+def is_paper_stage(config: Config) -> bool:
+    """Whether the classifier stage is the paper's: then the bars are trained as the run's own classifier is."""
+    return config.augment == "none" and not self_trains(config)
+
+
+def recipe(config: Config, kind: Kind) -> Config:
+    """Return the settings that a kind of classifier is trained with.
+
+    The bars ``source-only`` and ``target-only`` are the paper's; where the run's own classifier stage is another, the
+    augmented bars are trained as that is, without the target's images or with its labels.
+    """
+    if is_paper_stage(config) or kind == "adapted":
+        return config
+    if kind in ("source-only", "target-only"):
+        return replace(config, **PAPER_BARS)
+    return (
+        replace(config, stage_steps=min(config.stage_steps, BAR_STEPS)) if isinstance(config, StageConfig) else config
+    )
