@@ -234,6 +234,8 @@ class StageConfig(Config):
         Steps of a classifier with self-training.
     stage_weight_decay
         AdamW's weight decay with self-training.
+    augment_end
+        Share of the augmentation's strength that is left at the end, to which it falls by a cosine, with self-training.
     target_batch_size
         Target images a step with self-training.
     redrawn_share
@@ -262,6 +264,7 @@ class StageConfig(Config):
     classifier_stage: ClassifierStage = "supervised"
     stage_steps: int = 10_000
     stage_weight_decay: float = 5e-4
+    augment_end: float = 0.35
     target_batch_size: int = 64
     redrawn_share: float = 0.5
     teacher_decay: float = 0.998
@@ -278,7 +281,7 @@ class StageConfig(Config):
         super().__post_init__()
         self._at_least(1, "stage_steps", "target_batch_size")
         self._at_least(0, "stage_weight_decay", "pseudo_weight", "ramp_start", "ramp_end")
-        self._share("redrawn_share", "threshold")
+        self._share("redrawn_share", "threshold", "augment_end")
         self._below_one("teacher_decay")
 
 

@@ -192,3 +192,14 @@ def test_policies_are_whole() -> None:
     assert POLICIES["none"].strong(images) is images
     described = Policy.__doc__ or ""
     assert all(f"    {field.name}\n" in described for field in fields(Policy))
+
+
+def test_a_policy_scales_from_itself_to_next_to_nothing() -> None:
+    for policy in POLICIES.values():
+        assert policy.scaled(1.0) == policy
+        half = policy.scaled(0.5)
+        assert half.geometry == policy.geometry / 2
+        assert half.crop == pytest.approx(1 - (1 - policy.crop) / 2)
+        assert (half.mirror, half.operations, half.shift) == (policy.mirror, policy.operations, policy.shift)
+    images = batch(1)
+    assert torch.equal(POLICIES["symbols"].scaled(0.0).strong(images), images)

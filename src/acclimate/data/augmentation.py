@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,9 @@ from acclimate.config import AugmentName
 
 NATIVE = 32
 """The size in pixels that lengths in pixels are said for; at other sizes they grow with the image."""
+
+FIXED = frozenset({"crop", "mirror", "operations", "shift"})
+"""What has no strength that could fall, or falls otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +79,13 @@ class Policy:
     def of_target(self) -> Policy:
         """Return what the target's strong view goes through: the same, weaker, and with no other image's content."""
         return replace(self, geometry=0.7 * self.geometry, intensity=0.7 * self.intensity, neighbours=0.0, mixup=0.0)
+
+    def scaled(self, strength: float) -> Policy:
+        """Return the same at a share ``strength``, in [0, 1], of its strength: every amount and every probability."""
+        changed = {
+            field.name: strength * getattr(self, field.name) for field in fields(self) if field.name not in FIXED
+        }
+        return replace(self, crop=1 - strength * (1 - self.crop), **changed)
 
     def strong(self, images: Tensor) -> Tensor:
         """Return the strong view: everything that the policy has. Values may leave [-1, 1] where intensity changes."""

@@ -57,11 +57,12 @@ class SelfTraining:
         L = E[CE(f(A(x)), y)] + w E[1(max q >= threshold) CE(f(A(t)), argmax q)],
         q = normalise(p(class | a(t); teacher) * source's class shares / running mean of the teacher's predictions),
 
-    where w rises from 0 between two steps. The teacher is the exponential moving average of the student's weights and
-    statistics; batch norm keeps the two domains' statistics apart. So pseudo-labels are hard, aligned with the source's
-    class shares and kept where they are confident (FixMatch, arXiv:2001.07685; ReMixMatch, arXiv:1911.09785, 3.1;
-    AdaMatch, arXiv:2106.04732, from which it differs in the statistics, in that logits are not mixed, and in that the
-    threshold is fixed unless ``relative_threshold``). The teacher is the result.
+    where w rises from 0 between two steps and the views' strength falls to a share of itself. The teacher is the
+    exponential moving average of the student's weights and statistics; batch norm keeps the two domains' statistics
+    apart. So pseudo-labels are hard, aligned with the source's class shares and kept where confident (FixMatch,
+    arXiv:2001.07685; ReMixMatch, arXiv:1911.09785, 3.1; AdaMatch, arXiv:2106.04732, from which it differs in the
+    statistics, in that logits are not mixed, and in that the threshold is fixed unless ``relative_threshold``). The
+    teacher is the result.
 
     A collapse onto few classes shows in what classes the teacher gives, not in its confidence: now and then it is asked
     for the first target images. Once the number of effective classes among them has fallen far below what it was, the
@@ -111,8 +112,7 @@ class SelfTraining:
         self.optimizer = torch.optim.AdamW(
             self.student.parameters(), config.classifier_lr, weight_decay=config.stage_weight_decay, fused=True
         )
-        self.source_policy = POLICIES[config.augment]
-        self.target_policy = self.source_policy.of_target()
+        self._set_policies(0)
         shares = torch.bincount(source.labels, minlength=len(task.classes)).float() / len(source)
         self.prior = shares.to(engine.device)
         self.predicted = self.prior.clone()
@@ -168,6 +168,7 @@ class SelfTraining:
         pixels, labels, *rest = self._feed[number]
         x = self._with_redrawn(to_float(pixels), pixels, rest)
         t = to_float(rest[-1]) if self.target is not None else None
+        self._set_policies(number)
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.classifier_lr * self._lr_factor(number)
         weight = self._weight(number)
@@ -192,9 +193,19 @@ class SelfTraining:
             return torch.cat([to_float(rest[0][:count]), images[count:]])
         return images
 
+    def _set_policies(self, number: int) -> None:
+        """Let the augmentation weaken over the training: once the labels are good, it is only in the way."""
+        end = self.config.augment_end
+        self.source_policy = POLICIES[self.config.augment].scaled(end + (1 - end) * self._falling(number))
+        self.target_policy = self.source_policy.of_target()
+
+    def _falling(self, number: int) -> float:
+        """Return what falls from 1 to 0 over the training, by a cosine."""
+        return 0.5 * (1 + math.cos(math.pi * number / self.steps))
+
     def _lr_factor(self, number: int) -> float:
         rising = max(1, min(WARM_UP, self.steps // 4))
-        return min(1.0, (number + 1) / rising) * 0.5 * (1 + math.cos(math.pi * number / self.steps))
+        return min(1.0, (number + 1) / rising) * self._falling(number)
 
     def _weight(self, number: int) -> float:
         """Return w at a step."""
