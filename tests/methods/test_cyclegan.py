@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from acclimate.data.images import with_texture_noise
@@ -9,10 +12,11 @@ from acclimate.data.sets import Images, LabelledImages
 from acclimate.errors import AcclimateError
 from acclimate.methods.base import AdaptationData, Task
 from acclimate.methods.cyclegan.config import CycleGANConfig
-from acclimate.methods.cyclegan.method import CycleGAN, ImagePool
+from acclimate.methods.cyclegan.method import JUDGE_LR, CycleGAN, ImagePool
 from acclimate.training.engine import Engine
 from acclimate.training.losses import lsgan_discriminator, lsgan_generator, reconstruction
 from acclimate.training.updates import frozen
+from helpers import parameters_of, random_data, watch_updates
 
 TASK = Task(3, 16, ("a", "b"))
 
@@ -33,14 +37,14 @@ def copies(module: torch.nn.Module) -> list[Tensor]:
 
 def test_the_losses_are_the_papers_equations() -> None:
     method, x, y = build(), batch(1), batch(2)
-    G, F, D_X, D_Y = method.G, method.F, method.D_X, method.D_Y
+    G, F_, D_X, D_Y = method.G, method.F, method.D_X, method.D_Y
     with torch.no_grad():
         expected = {
             "G_adversarial": lsgan_generator(D_Y(G(x))),
-            "F_adversarial": lsgan_generator(D_X(F(y))),
-            "cycle_x": reconstruction(F(G(x)), x),
-            "cycle_y": reconstruction(G(F(y)), y),
-            "identity_x": reconstruction(F(x), x),
+            "F_adversarial": lsgan_generator(D_X(F_(y))),
+            "cycle_x": reconstruction(F_(G(x)), x),
+            "cycle_y": reconstruction(G(F_(y)), y),
+            "identity_x": reconstruction(F_(x), x),
             "identity_y": reconstruction(G(y), y),
         }
     logged = method.step(x, y)
@@ -258,3 +262,54 @@ def test_training_noise_is_on_what_g_redraws_and_nowhere_else() -> None:
     logged = method.step(x, y)
     for name, value in expected.items():
         assert logged[name].item() == pytest.approx(value.item(), rel=1e-4), name
+
+
+def judged(**settings: Any) -> CycleGAN:
+    torch.manual_seed(0)
+    config = CycleGANConfig(semantic_weight=0.5, width=4, discriminator_width=4, dropout=0.0, batch_size=6, **settings)
+    return CycleGAN(config, Task(3, 16, ("a", "b", "c")), Engine())
+
+
+def test_the_judge_learns_first_and_then_no_longer_changes() -> None:
+    method = judged(judge_steps=3, steps=2)
+    phases = method.phases(random_data(classes=3))
+    assert [(phase.name, phase.steps) for phase in phases] == [("judge", 3), ("translator", 2)]
+    seen = watch_updates(method)
+    assert method.optimizers["judge"].param_groups[0]["lr"] == JUDGE_LR
+    for number in range(3):
+        phases[0].step(number)
+    assert method.optimizers["judge"].param_groups[0]["lr"] < JUDGE_LR
+    logged = phases[1].step(0)
+    judge = parameters_of(method, "judge")
+    assert seen[:3] == [("judge", judge)] * 3
+    assert [name for name, _ in seen[3:]] == ["generators", "discriminators"]
+    assert not any(changed & judge for _, changed in seen[3:])
+    assert {"semantic_x", "semantic_y"} <= logged.keys()
+    assert [phase.name for phase in build(batch_size=6).phases(random_data())] == ["translator"]
+
+
+def test_a_redrawn_image_keeps_its_class_in_the_judges_eyes() -> None:
+    method = judged()
+    assert method.judge is not None
+    x, y, labels = batch(1, 6), batch(2, 6), torch.tensor([0, 1, 2, 0, 1, 2])
+    for image in y[:3]:
+        image.fill_(0.3)
+    method.judge.eval()
+
+    def sure_of_some(_module: Any, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+        return torch.where((inputs[0].flatten(1).std(1) < 0.01)[:, None], torch.tensor([0.0, 9.0, 0.0]), output)
+
+    method.judge.register_forward_hook(sure_of_some)
+    fake_x, fake_y = batch(3, 6).requires_grad_(), batch(4, 6).requires_grad_()
+    losses = method.extra_losses(x, labels, y, fake_x, fake_y)
+    with torch.no_grad():
+        on_y, on_x = method.judge(fake_y), method.judge(fake_x)
+    assert torch.allclose(losses["semantic_x"], 0.5 * F.cross_entropy(on_y, labels))
+    sure = F.cross_entropy(on_x[:3], torch.tensor([1, 1, 1]), reduction="sum") / 6
+    assert torch.allclose(losses["semantic_y"], 0.5 * sure)
+    sum(losses.values()).backward()
+    assert fake_y.grad is not None
+    assert fake_x.grad is not None
+    assert fake_y.grad.abs().sum() > 0
+    assert fake_x.grad[3:].abs().sum() == 0
+    assert all(parameter.grad is None for parameter in method.judge.parameters())

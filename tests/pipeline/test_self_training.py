@@ -21,10 +21,11 @@ from acclimate.pipeline import self_training
 from acclimate.pipeline.adapt import start
 from acclimate.pipeline.self_training import CollapseGuard, SelfTraining
 from acclimate.runs.directory import Run
-from acclimate.runs.evaluation import Classifier
+from acclimate.runs.evaluation import BothDirections, Classifier
 from acclimate.training.engine import Engine
 from acclimate.training.loop import train
 from acclimate.trust.scores import effective_classes
+from helpers import tiny
 
 CLASSES = tuple("0123456789")
 SHORT: dict[str, Any] = {
@@ -39,6 +40,7 @@ SHORT: dict[str, Any] = {
     "share_bars": False,
     "target_only": False,
     "repeats": 1,
+    "classifier_epochs": 1,
 }
 
 
@@ -260,14 +262,15 @@ def test_stopped_and_resumed_is_bit_for_bit_unbroken(
     def interrupted(self: SelfTraining, number: int) -> Any:
         if self.name == "adapted-0":
             count[0] += 1
-            if count[0] > stop:
+            if count[0] in (2, 9):  # before the first checkpoint, and after a look at the classes
                 raise InterruptedRunError("stop")
         return step(self, number)
 
     with monkeypatch.context() as patch:
         patch.setattr(SelfTraining, "step", interrupted)
-        with pytest.raises(InterruptedRunError):
-            resume(broken.run)
+        for _ in range(2):
+            with pytest.raises(InterruptedRunError):
+                resume(broken.run)
     resumed = resume(broken.run)
     one, other = weights(whole.run.path), weights(broken.run.path)
     assert all(torch.equal(one[name], other[name]) for name in one)
@@ -290,3 +293,38 @@ def test_the_result_has_both_bars(tmp_path: Path) -> None:
     seconds = result["seconds"]
     parts = [seconds[name] for name in ("classifier", *(kind for kind in result["baselines"]))]
     assert seconds["total"] == pytest.approx(sum(parts), abs=0.5)
+
+
+def test_both_directions_are_weighed_without_labels_and_combined(tmp_path: Path) -> None:
+    settings = tiny("cyclegan", image_size=16, both_directions=True, classifier_stage="self-training")
+    settings |= {"classifier": "conv7", "augment": "light", "stage_steps": 6, "target_only": False}
+    run = adapt("digits", "digits-m", preset="demo", out=tmp_path / "run", **settings)
+    combined, test = run.classifier(), run.target.labelled("test")
+    assert isinstance(combined, BothDirections)
+    forth, back = combined.both_probabilities(test.pixels)
+    directions = run.run.result["directions"]
+    assert 0 < directions["weight"] < 1
+    assert set(directions["agreement"]) == {"forth", "back"}
+    expected = directions["weight"] * forth + (1 - directions["weight"]) * back
+    assert torch.allclose(combined.probabilities(test.pixels), expected, atol=1e-6)
+    right = {
+        name: (one.argmax(1) == test.labels).float().mean().item()
+        for name, one in zip("fb", (forth, back), strict=True)
+    }
+    assert directions["forth_accuracy"] == pytest.approx(right["f"], abs=1e-6)
+    assert directions["back_accuracy"] == pytest.approx(right["b"], abs=1e-6)
+    accuracy = (expected.argmax(1) == test.labels).float().mean().item()
+    assert run.run.result["accuracy"]["runs"] == pytest.approx([accuracy], abs=1e-6)
+    # the second one sees the image redrawn by F
+    again = run.translator().back(test.pixels, seed=0)
+    assert again.shape == test.pixels.shape
+    assert (again.float() - test.pixels.float()).abs().mean() > 1
+
+
+def test_the_stage_comes_after_a_method_that_decides_too(tmp_path: Path) -> None:
+    settings = tiny("pixelda", image_size=16, repeats=1, classifier_stage="self-training", stage_steps=4)
+    run = adapt("digits", "digits-m", method="pixelda", out=tmp_path / "run", target_only=False, **settings)
+    assert run.run.model("adapted-0").exists()
+    assert (run.run.path / "translated" / "train.npy").exists()
+    measured = run.classifier().accuracies(run.target.labelled("test"))
+    assert run.run.result["accuracy"]["runs"] == pytest.approx(measured, abs=1e-6)

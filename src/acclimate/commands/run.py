@@ -145,7 +145,9 @@ def summary_table(adaptation: Adaptation) -> str:
         lines.append(f"  {_translation_costs(result)}")
     if adaptation.method_class.translates:
         lines.append(f"  pictures     {path / 'figures'}")
-    lines.append(f"  took         {seconds['total'] / 60:.1f} minutes of training")
+    bars = sum(seconds[name] for name in result["baselines"] if name.replace("_", "-") != adaptation.own_kind)
+    beside = f", and {bars / 60:.1f} for the classifiers beside it" if bars else ""
+    lines.append(f"  took         {(seconds['total'] - bars) / 60:.1f} minutes of training{beside}")
     lines.append(f"  result       {path / 'result.json'}")
     lines.append(f"  next         acclimate report {path}")
     return "\n".join(lines)

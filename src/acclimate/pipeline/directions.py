@@ -29,6 +29,7 @@ def weigh_directions(adaptation: Adaptation) -> None:
     agreed: dict[str, Any] = {
         name: round(agreement(one, (forth + back) / 2), 6) for name, one in (("forth", forth), ("back", back))
     }
-    votes = [max(0.0, math.log(share / (1 - share))) for share in (min(MOST, value) for value in agreed.values())]
+    shares = (min(max(value, 1 - MOST), MOST) for value in agreed.values())
+    votes = [max(0.0, math.log(share / (1 - share))) for share in shares]
     weight = votes[0] / sum(votes) if sum(votes) else 0.5
     write_json(adaptation.run.directions, {"weight": round(weight, 6), "agreement": agreed})

@@ -234,14 +234,14 @@ def matrix_table(results: Sequence[Result], style: Format = "markdown") -> str:
             cells[name, (row.source, row.target)] = row.accuracy
             over = _count(row.accuracy.count, row.accuracy.over)
             notes.append(f"{row.pair}, {name} ({over}): {_links(row.runs, style)}")
-    networks = sorted({run.content["config"]["classifier"] for row in rows for run in row.runs})
+    trained = sorted({one.trained for row in rows for run in row.runs for one in bars_of(run.content)})
     bars: dict[str, dict[str, str | None]] = {bar: {} for bar in BARS}
-    for bar, network in product(BARS, networks):
-        name = bar if len(networks) == 1 else f"{bar} {network}"
-        bars[bar][name] = bar if len(networks) == 1 or network == "gta" else None  # gta is that of the published ones
+    for bar, training in product(BARS, trained):
+        name = bar if len(trained) == 1 else f"{bar} {training}"
+        bars[bar][name] = bar if len(trained) == 1 or training == "gta" else None  # gta is that of the published ones
         for pair in pairs:
             runs = [run.content for row in rows if (row.source, row.target) == pair for run in row.runs]
-            measured = _bar([run for run in runs if run["config"]["classifier"] == network], bar)
+            measured = _bar(runs, bar, training)
             if measured is not None:
                 cells.setdefault((name, pair), measured)
     lower, upper = bars.values()
@@ -292,10 +292,41 @@ def markdown(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
     return _write(header, body, "markdown")
 
 
-def _bar(runs: Iterable[Mapping[str, Any]], bar: str) -> Spread | None:
+@dataclass(frozen=True)
+class Bar:
+    """A bar that a run trained.
+
+    Attributes
+    ----------
+    name
+        ``source-only`` or ``target-only``.
+    trained
+        Its network, and its augmentation if it has one.
+    accuracy
+        As in the result file.
+    """
+
+    name: str
+    trained: str
+    accuracy: Mapping[str, Any]
+
+
+def bars_of(result: Mapping[str, Any]) -> list[Bar]:
+    """Return the bars of a result, those with the run's own augmentation too."""
+    found = []
+    for key, accuracy in result["baselines"].items():
+        if accuracy is not None:
+            network = accuracy.get("classifier", result["config"]["classifier"])
+            augment = accuracy.get("augment", "none")
+            trained = network if augment == "none" else f"{network}, {augment}"
+            found.append(Bar(key.removesuffix("_augmented").replace("_", "-"), trained, accuracy))
+    return found
+
+
+def _bar(runs: Iterable[Mapping[str, Any]], bar: str, trained: str) -> Spread | None:
     """Return a bar over the runs of a pair; one that several methods share counts once."""
-    bars = [(run["seed"], run["baselines"][bar.replace("-", "_")]) for run in runs]
-    return Spread.of([*{(seed, *one["runs"]): one for seed, one in bars if one is not None}.values()])
+    found = [(run["seed"], one) for run in runs for one in bars_of(run) if (one.name, one.trained) == (bar, trained)]
+    return Spread.of([*{(seed, *one.accuracy["runs"]): one.accuracy for seed, one in found}.values()])
 
 
 def _bold(cell: Spread | None, style: Format) -> str:
