@@ -191,7 +191,7 @@ def test_effective_classes() -> None:
 
 def test_the_guard_weakens_once_and_ends_at_the_second_collapse() -> None:
     guard = CollapseGuard()
-    assert [guard.sees_collapse(classes) for classes in (4.0, 9.0, 6.0, 5.0)] == [False, False, False, True]
+    assert [guard.sees_collapse(classes) for classes in (4.0, 9.0, 6.5, 6.0)] == [False, False, False, True]
     assert guard.weaken()
     assert guard.strength == self_training.WEAKENED
     other = CollapseGuard()
@@ -202,22 +202,25 @@ def test_the_guard_weakens_once_and_ends_at_the_second_collapse() -> None:
 
 @pytest.fixture
 def closely_watched(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(self_training, "CHECK_EVERY", 10)
-    monkeypatch.setattr(self_training, "CHECKED", 400)
+    monkeypatch.setattr(self_training, "CHECK_EVERY", 20)
+    monkeypatch.setattr(self_training, "CHECKED", 1000)
 
 
 COLLAPSING: dict[str, Any] = {
-    "stage_steps": 200,
+    "stage_steps": 160,
     "align": False,
     "threshold": 0.0,
     "domain_statistics": False,
     "pseudo_weight": 20.0,
-    "ramp_start": 30,
-    "ramp_end": 31,
+    "ramp_start": 80,
+    "ramp_end": 81,
     "augment": "light",
+    "augment_end": 1.0,
     "classifier_lr": 5e-3,
+    "classifier_batch_size": 32,
+    "target_batch_size": 32,
 }
-"""Every label learnt, however unsure, at twenty times the source's weight: the classes fall together."""
+"""Once the source is learnt, every label is, however unsure, at twenty times the source's weight: classes fall together."""
 
 
 def test_a_collapse_is_seen_without_labels_and_undone(
@@ -239,7 +242,7 @@ def test_a_collapse_is_seen_without_labels_and_undone(
             assert "effective classes, once" in said
             assert "goes on, weaker, from the last good state" in said
         else:
-            assert looks[-1]["classes"] < 0.6 * max(look["classes"] for look in looks)
+            assert looks[-1]["classes"] < 0.7 * max(look["classes"] for look in looks)
             assert looks[-1]["confidence"] > 0.8  # which tells nothing
     assert accuracy["guarded"] > accuracy["free"] + 0.05
 

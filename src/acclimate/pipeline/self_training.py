@@ -36,8 +36,9 @@ CHECK_EVERY = 250
 CHECKED = 1_000
 """Target images that it is asked for."""
 
-COLLAPSED = 0.6
-"""A collapse: the teacher gives fewer than this share of the effective classes that it once gave."""
+HEALTHY, COLLAPSED = 0.85, 0.7
+"""Shares of the effective classes that the teacher once gave: above the first the state is good, below the second it
+has collapsed."""
 
 WEAKENED = 0.3
 """The strength of self-training after a collapse."""
@@ -65,9 +66,9 @@ class SelfTraining:
     teacher is the result.
 
     A collapse onto few classes shows in what classes the teacher gives, not in its confidence: now and then it is asked
-    for the first target images. Once the number of effective classes among them has fallen far below what it was, the
-    training steps back to the last state where it had not, and goes on with weaker self-training; if that happens
-    again, it ends there.
+    for the first target images. Once the number of effective classes among them has fallen far below what it was since
+    the teacher's labels count, the training steps back to the last state where it was not much below it, and goes on
+    with weaker self-training; if that happens again, it ends there.
 
     Parameters
     ----------
@@ -116,7 +117,7 @@ class SelfTraining:
         shares = torch.bincount(source.labels, minlength=len(task.classes)).float() / len(source)
         self.prior = shares.to(engine.device)
         self.predicted = self.prior.clone()
-        self.guard = CollapseGuard()
+        self.guard, self.done = CollapseGuard(), 0
         self.batches = self._batches(len(source), config.classifier_batch_size, seed_for(seed, name, "order"))
         columns = [(source.pixels, self.batches), (source.labels, self.batches)]
         if isinstance(redrawn, LabelledImages):
@@ -165,6 +166,7 @@ class SelfTraining:
 
     def step(self, number: int) -> Mapping[str, Tensor]:
         """Update the student on one batch of each domain, and the teacher towards it."""
+        self.done = number + 1
         pixels, labels, *rest = self._feed[number]
         x = self._with_redrawn(to_float(pixels), pixels, rest)
         t = to_float(rest[-1]) if self.target is not None else None
@@ -267,13 +269,13 @@ class SelfTraining:
         """Look at the classes that the teacher gives; step back from a collapse, say whether to stop."""
         if self.target is None:
             return {}, False
-        group = self.engine.processes
+        group, parts = self.engine.processes, self._parts
         with self.engine.autocast() if self.engine.dtype else nullcontext():
             seen = predict_logits(self.teacher, self.target.pixels[:CHECKED], self.engine).softmax(1)
         counts = torch.bincount(seen.argmax(1), minlength=len(self.classes)).float()
         found = group.agree({"classes": effective_classes(counts), "confidence": seen.amax(1).mean().item()})
         stop = False
-        if self.guard.sees_collapse(found["classes"]):
+        if self.done >= self.config.ramp_start and self.guard.sees_collapse(found["classes"]):
             classes, most = found["classes"], self.guard.most
             stop = not self.guard.weaken()
             if self.guard.good is not None:
@@ -281,8 +283,8 @@ class SelfTraining:
             done = "ends with" if stop else "goes on, weaker, from"
             seen_ = f"the teacher gives {classes:.1f} effective classes, once {most:.1f}"
             say(f"{self.name}: {seen_}; {done} the last good state")
-        else:
-            state = {name: part.state_dict() for name, part in self._parts.items()}
+        elif found["classes"] >= HEALTHY * self.guard.most:
+            state = {name: part.state_dict() for name, part in parts.items()}
             self.guard.good = copy_of({**state, "predicted": self.predicted})
         return {**found, "strength": self.guard.strength}, stop
 
