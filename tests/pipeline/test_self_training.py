@@ -220,7 +220,7 @@ COLLAPSING: dict[str, Any] = {
     "classifier_batch_size": 32,
     "target_batch_size": 32,
 }
-"""Once the source is learnt, every label is, however unsure, at twenty times the source's weight: classes fall together."""
+"""Once the source is learnt, every label is, however unsure, at twenty times the source's weight: the classes fall."""
 
 
 def test_a_collapse_is_seen_without_labels_and_undone(
