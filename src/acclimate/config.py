@@ -48,10 +48,14 @@ PAPER_BARS: Mapping[str, Any] = {
     "classifier": "gta",
     "classifier_stage": "supervised",
     "augment": "none",
+    "classifier_images": 0,
+    "classifier_epochs": 30,
     "classifier_batch_size": 256,
-    **{name: value for name, value in FAST.items() if name != "repeats"},
+    "classifier_lr": 5e-3,
+    "classifier_patience": 5,
+    "classifier_plateau": 3,
 }
-"""What the paper's bars are trained by in a run whose own classifier stage is another."""
+"""The paper's recipe, by which the paper's bars are trained in a run whose own classifier stage is another."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Literal
 
 from acclimate.config import PAPER_BARS, Config, StageConfig
@@ -35,7 +35,8 @@ def recipe(config: Config, kind: Kind) -> Config:
     if is_paper_stage(config) or kind == "adapted":
         return config
     if kind in ("source-only", "target-only"):
-        return replace(config, **PAPER_BARS)
+        own = {item.name for item in fields(config)}
+        return replace(config, **{name: value for name, value in PAPER_BARS.items() if name in own})
     return (
         replace(config, stage_steps=min(config.stage_steps, BAR_STEPS)) if isinstance(config, StageConfig) else config
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from acclimate.config import ClassifierName, SelectionRule, TranslationConfig
+from acclimate.config import BEST, ClassifierName, SelectionRule, TranslationConfig
 from acclimate.methods.unet_config import UNetConfig
 
 
@@ -95,23 +95,26 @@ class CycleGANConfig(CycleConfig, TranslationConfig):
             "snapshots": 20,
         },
         "demo": {
+            **BEST,
+            "classifier": "conv7",
             "select": "last",
             "adapt": "on-the-fly",
-            "image_size": 24,
-            "steps": 3000,
-            "batch_size": 8,
+            "image_size": 16,
+            "steps": 1000,
+            "batch_size": 16,
             "lr": 5e-4,
             "lr_decay": "linear",
             "width": 16,
             "discriminator_width": 32,
             "discriminator_ceiling": 0.75,
+            "semantic_weight": 0.5,
+            "judge_steps": 200,
             "ema": 0.995,
             "translation_noise": 0.3,
             "snapshots": 5,
-            "repeats": 2,
-            "classifier_epochs": 20,
-            "classifier_batch_size": 64,
-            "classifier_lr": 2e-3,
+            "stage_steps": 700,
+            "ramp_start": 150,
+            "ramp_end": 250,
         },
     }
 
