@@ -26,7 +26,7 @@ from acclimate.reporting.curves import HEALTHY, classifier_panels, method_panels
 from acclimate.reporting.vectors import features, nearest, tsne
 from acclimate.training.engine import Engine
 from acclimate.training.loop import Phase
-from helpers import TINY
+from helpers import TINY, tiny
 
 
 def curve(*values: float) -> Tensor:
@@ -260,7 +260,7 @@ def test_a_method_that_only_classifies(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_run_that_does_not_adapt_and_a_target_without_labels(
     make_folder: Callable[..., Path], tmp_path: Path, small_analysis: None
 ) -> None:
-    settings = {key: value for key, value in TINY.items() if key.startswith(("classifier", "image", "repeats"))}
+    settings = tiny("source-only")
     source, target = make_folder("renders", count=40), make_folder("photos", ("day1", "day2"), 20)
     run = adapt(source, target, method="source-only", out=tmp_path / "run", **settings)
     found = analyse(run)

@@ -22,7 +22,7 @@ from acclimate.reporting.figures.images import draw_film, draw_repeats
 from acclimate.reporting.figures.maps import draw_source_features
 from acclimate.reporting.figures.style import image_rows, strip, styled
 from acclimate.reporting.figures.training import draw_training, smoothed
-from helpers import TINY
+from helpers import tiny
 
 
 @pytest.fixture(autouse=True)
@@ -72,7 +72,7 @@ def test_equal_analyses_give_equal_files(finished: Adaptation, analysed: Analysi
 def test_what_makes_no_sense_is_left_out_with_its_reason(
     make_folder: Callable[..., Path], tmp_path: Path, small_analysis: None
 ) -> None:
-    settings = {key: value for key, value in TINY.items() if key.startswith(("classifier", "image", "repeats"))}
+    settings = tiny("source-only")
     source, target = make_folder("renders", count=60), make_folder("photos", ("day",), 30)
     run = adapt(source, target, method="source-only", out=tmp_path / "run", **settings)
     record = write_figures(run, tmp_path / "figures", ["png"])

@@ -17,16 +17,17 @@ from acclimate.data.domains.base import cache_root
 from acclimate.networks import classifiers
 from acclimate.pipeline import classification, self_training
 from acclimate.runs.adaptation import Adaptation
-from acclimate.runs.kinds import Kind, recipe
+from acclimate.runs.kinds import Kind, recipe, self_trains
 from acclimate.training import batches, distributed, engine, feed, loop, updates
 
-OF_STAGE = ("classifier", "stage", "augment", "teacher")
-"""What the names of settings begin with that a bar's training has."""
+SUPERVISED, AUGMENTED = ("classifier",), ("classifier", "augment_end", "stage", "teacher")
+"""What the names of settings begin with that a bar's training has: one by the paper's stage, and the other's."""
 
 
 def bar_path(adaptation: Adaptation, kind: Kind, name: str) -> Path:
     """Return where the cache keeps, or will keep, one training of a bar; by its ``kind`` and ``name``."""
     config, computed = recipe(adaptation.config, kind), adaptation.engine
+    named = AUGMENTED if self_trains(config) else SUPERVISED
     domain = adaptation.source if kind.startswith("source-only") else adaptation.target
     depends_on = {
         "name": name,
@@ -34,7 +35,9 @@ def bar_path(adaptation: Adaptation, kind: Kind, name: str) -> Path:
         "classes": adaptation.task.classes,
         "half": kind.startswith("source-only") and adaptation.content == "disjoint",
         "shape": [config.image_size, config.channels, config.fit],
-        "settings": {key: value for key, value in vars(config).items() if key.startswith(OF_STAGE)},
+        "settings": {
+            key: value for key, value in vars(config).items() if key.startswith(named) and key != "classifier_stage"
+        },
         "seed": config.seed,
         "computed": [
             computed.device.type,

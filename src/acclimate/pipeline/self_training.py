@@ -36,7 +36,7 @@ CHECK_EVERY = 250
 CHECKED = 1_000
 """Target images that it is asked for."""
 
-HEALTHY, COLLAPSED = 0.85, 0.7
+HEALTHY, COLLAPSED = 0.9, 0.75
 """Shares of the effective classes that the teacher once gave: above the first the state is good, below the second it
 has collapsed."""
 
