@@ -5,6 +5,7 @@ float32, eager, a DataLoader, one call a generator and image set, default optimi
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 
 import torch
@@ -12,7 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from acclimate.networks import GTAClassifier, PatchGAN, UNet
+from acclimate.data.augmentation import Policy
+from acclimate.data.sets import Images, LabelledImages
+from acclimate.networks import GTAClassifier, PatchGAN, UNet, build_classifier
 
 
 def plain_norms(network: nn.Module) -> nn.Module:
@@ -108,3 +111,44 @@ class TextbookClassifier:
         loss.backward()
         self.optimizer.step()
         return loss.item()
+
+
+class TextbookSelfTraining:
+    """One step of self-training: source labels, and the labels that a running average gives weak target views."""
+
+    def __init__(
+        self, source: LabelledImages, target: Images, policy: Policy, batch_size: int = 64, device: str = "cpu"
+    ) -> None:
+        self.device, self.policy = device, policy
+        self.student = build_classifier("conv7", 3, 10, source.pixels.shape[-1]).to(device)
+        self.teacher = copy.deepcopy(self.student)
+        self.optimizer = torch.optim.AdamW(self.student.parameters(), 2e-3, weight_decay=5e-4)
+        self.source, self.target = labelled_forever(source, batch_size), forever(target.pixels, batch_size)
+
+    @as_torch_starts
+    def step(self) -> dict[str, float]:
+        images, labels = next(self.source)
+        x, y, t = images.to(self.device), labels.to(self.device), next(self.target).to(self.device)
+        self.teacher.eval()
+        with torch.no_grad():
+            confidence, chosen = self.teacher(self.policy.weak(t)).softmax(1).max(1)
+        self.student.train()
+        source = F.cross_entropy(self.student(self.policy.strong(x)), y)
+        each = F.cross_entropy(self.student(self.policy.of_target().strong(t)), chosen, reduction="none")
+        loss = source + (each * (confidence > 0.9)).mean()
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        with torch.no_grad():
+            for ours, theirs in zip(self.teacher.parameters(), self.student.parameters(), strict=True):
+                ours.lerp_(theirs, 0.002)
+            for ours, theirs in zip(self.teacher.buffers(), self.student.buffers(), strict=True):
+                ours.copy_(theirs)
+        return {"source": source.item(), "loss": loss.item()}
+
+
+def labelled_forever(images: LabelledImages, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    data = TensorDataset(images.pixels.float() / 127.5 - 1, images.labels)
+    loader = DataLoader(data, batch_size, shuffle=True, drop_last=True)
+    while True:
+        yield from loader
