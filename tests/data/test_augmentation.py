@@ -203,3 +203,11 @@ def test_a_policy_scales_from_itself_to_next_to_nothing() -> None:
         assert (half.mirror, half.operations, half.shift) == (policy.mirror, policy.operations, policy.shift)
     images = batch(1)
     assert torch.equal(POLICIES["symbols"].scaled(0.0).strong(images), images)
+
+
+def test_the_blur_is_the_binomial_kernel() -> None:
+    image = torch.zeros(1, 1, 5, 5)
+    image[0, 0, 2, 2] = 16
+    blurred = aug.blur(image, 1.0)[0, 0]
+    assert blurred[1:4, 1:4].tolist() == [[1, 2, 1], [2, 4, 2], [1, 2, 1]]
+    assert blurred.sum() == 16
