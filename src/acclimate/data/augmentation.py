@@ -266,7 +266,7 @@ def blur(images: Tensor, probability: float = 0.3) -> Tensor:
 
 
 def _smoothed(images: Tensor) -> Tensor:
-    """Filter with the outer product of [1, 2, 1] / 4: the mean of two neighbours, twice. Nothing is sent to the device."""
+    """Filter with the outer product of [1, 2, 1] / 4: means of two, twice. Nothing goes to the device."""
     padded = F.pad(images, (1, 1, 1, 1), mode="replicate")
     return F.avg_pool2d(F.avg_pool2d(padded, 2, 1), 2, 1)
 
