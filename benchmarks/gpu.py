@@ -331,6 +331,10 @@ def main() -> None:
     result: dict[str, Any] = {
         "rehearsal": arguments.rehearse,
         "seconds_of_preparation": round(time.monotonic() - start, 1),
+        "domains": [
+            {"name": domain.name, "sizes": domain.sizes(), "md5": domain.manifest()["md5"]}
+            for domain in (bench.source_domain, bench.target_domain)
+        ],
     }
     for name, part in parts(bench, arguments.parts).items():
         if time.monotonic() - start > arguments.seconds:

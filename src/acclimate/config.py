@@ -34,13 +34,22 @@ ClassifierStage = Literal["supervised", "self-training"]
 FAST: Mapping[str, Any] = {"repeats": 3, "classifier_images": 20_000, "classifier_epochs": 6, "classifier_lr": 2e-3}
 """The classifier stage of every method's ``fast``: the same, so that methods compare."""
 
-BEST: Mapping[str, Any] = {
-    "classifier": "conv7-wide",
+SELF_TRAINED: Mapping[str, Any] = {
+    "classifier": "conv7",
     "classifier_stage": "self-training",
     "augment": "symbols",
     "classifier_batch_size": 64,
     "classifier_lr": 2e-3,
     "repeats": 1,
+}
+"""The classifier stage of presets that learn on from the target, but for its length."""
+
+BEST: Mapping[str, Any] = {
+    **SELF_TRAINED,
+    "classifier_batch_size": 128,
+    "target_batch_size": 128,
+    "stage_steps": 5000,
+    "classifier_epochs": 6,
 }
 """The classifier stage of every ``best``."""
 
@@ -48,14 +57,11 @@ PAPER_BARS: Mapping[str, Any] = {
     "classifier": "gta",
     "classifier_stage": "supervised",
     "augment": "none",
-    "classifier_images": 0,
-    "classifier_epochs": 30,
     "classifier_batch_size": 256,
     "classifier_lr": 5e-3,
-    "classifier_patience": 5,
-    "classifier_plateau": 3,
 }
-"""The paper's recipe, by which the paper's bars are trained in a run whose own classifier stage is another."""
+"""The paper's recipe but for its length, which ``classifier_epochs`` sets: by it the paper's bars are trained in a run
+whose own classifier stage is another."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,6 +246,8 @@ class StageConfig(Config):
         AdamW's weight decay with self-training.
     augment_end
         Share of the augmentation's strength that is left at the end, to which it falls by a cosine, with self-training.
+    augment_until
+        Share of the training over which it falls.
     target_batch_size
         Target images a step with self-training.
     redrawn_share
@@ -269,6 +277,7 @@ class StageConfig(Config):
     stage_steps: int = 10_000
     stage_weight_decay: float = 5e-4
     augment_end: float = 0.35
+    augment_until: float = 0.6
     target_batch_size: int = 64
     redrawn_share: float = 0.5
     teacher_decay: float = 0.998
@@ -286,6 +295,7 @@ class StageConfig(Config):
         self._at_least(1, "stage_steps", "target_batch_size")
         self._at_least(0, "stage_weight_decay", "pseudo_weight", "ramp_start", "ramp_end")
         self._share("redrawn_share", "threshold", "augment_end")
+        self._positive_share("augment_until")
         self._below_one("teacher_decay")
 
 

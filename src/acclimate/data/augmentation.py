@@ -365,12 +365,16 @@ OPERATIONS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def random_operation(images: Tensor) -> Tensor:
-    """Apply to each image one of :data:`OPERATIONS`, by an amount drawn anew."""
-    which = torch.randint(len(OPERATIONS), (len(images),), device=images.device)
+    """Apply to each image one of :data:`OPERATIONS`, by an amount drawn anew.
+
+    Each operation gets as many images of a batch as any other, give or take one, so that nothing waits for a GPU to say
+    how many it drew.
+    """
     amount = _uniform(images, -1, 1)
-    result = images.clone()
-    for number, operation in enumerate(OPERATIONS.values()):
-        chosen = (which == number).nonzero()[:, 0]
+    result = torch.empty_like(images)
+    operations = [list(OPERATIONS.values())[number] for number in torch.randperm(len(OPERATIONS)).tolist()]
+    shuffled = torch.randperm(len(images), device=images.device)
+    for operation, chosen in zip(operations, shuffled.tensor_split(len(operations)), strict=True):
         if len(chosen):
             result[chosen] = operation(images[chosen], amount[chosen]).clamp(-1, 1)
     return result

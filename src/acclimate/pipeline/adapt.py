@@ -11,7 +11,7 @@ from acclimate.config import MethodConfig
 from acclimate.data.domains import DOMAINS, DataOptions, check_pair, open_domain
 from acclimate.data.domains.base import default_data_root
 from acclimate.errors import DataError
-from acclimate.methods import find_config, find_method
+from acclimate.methods import find_config
 from acclimate.pipeline.result import SCHEMA
 from acclimate.pipeline.stages import run_stages
 from acclimate.runs.adaptation import Adaptation
@@ -94,7 +94,7 @@ def start(
     **settings: Any,
 ) -> Adaptation:
     """Make the run directory of what :func:`adapt`, which has the same parameters, would do, without doing it yet."""
-    config_class = find_config(find_method(method).name)
+    config_class = find_config(method)
     config = config_class.preset(preset, **settings)
     if isinstance(config, MethodConfig):
         processes().check_batch(config.batch_size)

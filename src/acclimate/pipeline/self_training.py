@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -198,16 +197,13 @@ class SelfTraining:
     def _set_policies(self, number: int) -> None:
         """Let the augmentation weaken over the training: once the labels are good, it is only in the way."""
         end = self.config.augment_end
-        self.source_policy = POLICIES[self.config.augment].scaled(end + (1 - end) * self._falling(number))
+        falling = falling_cosine(number / self.steps / self.config.augment_until)
+        self.source_policy = POLICIES[self.config.augment].scaled(end + (1 - end) * falling)
         self.target_policy = self.source_policy.of_target()
-
-    def _falling(self, number: int) -> float:
-        """Return what falls from 1 to 0 over the training, by a cosine."""
-        return 0.5 * (1 + math.cos(math.pi * number / self.steps))
 
     def _lr_factor(self, number: int) -> float:
         rising = max(1, min(WARM_UP, self.steps // 4))
-        return min(1.0, (number + 1) / rising) * self._falling(number)
+        return min(1.0, (number + 1) / rising) * falling_cosine(number / self.steps)
 
     def _weight(self, number: int) -> float:
         """Return w at a step."""
@@ -270,7 +266,7 @@ class SelfTraining:
         if self.target is None:
             return {}, False
         group, parts = self.engine.processes, self._parts
-        with self.engine.autocast() if self.engine.dtype else nullcontext():
+        with self.engine.autocast():
             seen = predict_logits(self.teacher, self.target.pixels[:CHECKED], self.engine).softmax(1)
         counts = torch.bincount(seen.argmax(1), minlength=len(self.classes)).float()
         found = group.agree({"classes": effective_classes(counts), "confidence": seen.amax(1).mean().item()})
@@ -293,6 +289,11 @@ class SelfTraining:
             part.load_state_dict(state[name])
         lay_out_as_parameters(self.optimizer)
         self.predicted = state["predicted"].to(self.engine.device)
+
+
+def falling_cosine(progress: float) -> float:
+    """Return what falls from 1 to 0 by a cosine while ``progress`` goes from 0 to 1, and stays there."""
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
 class CollapseGuard:

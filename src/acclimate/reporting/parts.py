@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from acclimate.data.images import to_float, to_uint8
+from acclimate.data.images import to_float
 from acclimate.data.sets import UNKNOWN_LABEL, LabelledImages
 from acclimate.progress import progress
 from acclimate.reporting.counts import count_pairs, one_of_each
@@ -116,15 +116,12 @@ class Parts:
         x = self.source.pixels[one_of_each(self.source.labels, CYCLES)]
         y = self.target.pixels[one_of_each(self.target.labels, CYCLES)]
 
-        def back(pixels: Tensor) -> Tensor:
-            return to_uint8(method.translate_back(to_float(pixels.to(self.engine.device)))).cpu()
-
         with self.engine.seeded(self.seed("cycles")):
-            there, home = self.translator(x).cpu(), back(y)
+            there, home = self.translator(x).cpu(), self.translator.back(y)
             self.found["cycles"] = {
                 "x": x,
                 "G(x)": there,
-                "F(G(x))": back(there),
+                "F(G(x))": self.translator.back(there),
                 "y": y,
                 "F(y)": home,
                 "G(F(y))": self.translator(home).cpu(),

@@ -7,6 +7,8 @@ from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 
+from torch import Tensor
+
 from acclimate.config import Config, StageConfig, TranslationConfig
 from acclimate.data.domains import DataOptions, Domain, open_domain
 from acclimate.data.sets import Images, LabelledImages
@@ -188,8 +190,13 @@ class Adaptation:
     def both_directions(self, weight: float = 1.0) -> BothDirections:
         """Return the adapted classifier combined with one of the source, which sees target images redrawn."""
         translator, seed = self.translator(), seed_for(self.config.seed, "back")
+
+        def redraw(pixels: Tensor) -> Tensor:
+            with self.engine.seeded(seed):
+                return translator.back(pixels)
+
         back = self._classifier("source-only" if is_paper_stage(self.config) else "source-only-augmented")
-        return BothDirections(self._classifier("adapted"), back, lambda pixels: translator.back(pixels, seed), weight)
+        return BothDirections(self._classifier("adapted"), back, redraw, weight)
 
     def _classifier(self, kind: Kind, trainings: int | None = None) -> Classifier:
         if kind == "adapted" and self.method_decides:

@@ -12,7 +12,7 @@ Kind = Literal["source-only", "source-only-augmented", "adapted", "target-only",
 KINDS: tuple[Kind, ...] = ("source-only", "source-only-augmented", "adapted", "target-only", "target-only-augmented")
 """In the order of their training; the augmented bars where the run's own classifier stage is not the paper's."""
 
-BAR_STEPS = 3_000
+BAR_STEPS = 1_500
 """Steps of an augmented bar at most: it has no teacher to wait for."""
 
 

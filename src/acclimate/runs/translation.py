@@ -42,14 +42,10 @@ class Translator:
         images = with_texture_noise(to_float(pixels.to(self.engine.device)), self.noise)
         return to_uint8(self.method.translate(images))
 
-    def back(self, pixels: Tensor, seed: int) -> Tensor:
+    def back(self, pixels: Tensor) -> Tensor:
         """Redraw target images in the source's style, uint8 ``[N, C, H, W]``, in the CPU's memory."""
-        with self.engine.seeded(seed):
-            parts = [
-                to_uint8(self.method.translate_back(to_float(part.to(self.engine.device)))).cpu()
-                for part in pixels.split(BATCH)
-            ]
-        return torch.cat(parts)
+        parts = (to_float(part.to(self.engine.device)) for part in pixels.split(BATCH))
+        return torch.cat([to_uint8(self.method.translate_back(part)).cpu() for part in parts])
 
     def all(self, pixels: Tensor, seed: int, *, description: str = "translating") -> Tensor:
         """Translate a whole set, uint8 ``[N, C, H, W]``, to the CPU's memory; ``seed`` drives whatever is drawn."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from acclimate.config import BEST, AugmentName, ClassifierName, ClassifierStage, StageConfig
+from acclimate.config import SELF_TRAINED, AugmentName, ClassifierName, ClassifierStage, StageConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class SelfTrainingConfig(StageConfig):
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
-        "fast": {**BEST, "classifier": "conv7", "classifier_images": 0, "stage_steps": 2500},
-        "best": {"stage_steps": 10_000},
+        "fast": {**SELF_TRAINED, "classifier_images": 0, "stage_steps": 1500},
+        "best": {},
         "demo": {"stage_steps": 700, "ramp_start": 100, "ramp_end": 200},
     }
