@@ -9,6 +9,9 @@ from typing import Any, ClassVar, Literal, Self
 from acclimate.errors import AcclimateError, did_you_mean
 
 Fit = Literal["stretch", "crop", "pad"]
+Interpolation = Literal["bilinear", "bicubic"]
+Tune = Literal["head", "all"]
+BackboneStatistics = Literal["pretrained", "both"]
 CompileChoice = Literal["auto", "on", "off"]
 Precision = Literal["auto", "float32", "bfloat16"]
 SelectionRule = Literal[
@@ -26,13 +29,27 @@ SelectionRule = Literal[
 ]
 LearningRateDecay = Literal["none", "linear"]
 DropoutMode = Literal["alive", "fixed", "off"]
-ClassifierName = Literal["gta", "dann", "dann-bn", "lenet", "conv7", "conv7-wide", "wrn-28-2"]
+ClassifierName = Literal["gta", "dann", "dann-bn", "lenet", "conv7", "conv7-wide", "wrn-28-2", "linear", "bottleneck"]
 AugmentName = Literal["none", "light", "symbols", "photos"]
 
 ClassifierStage = Literal["supervised", "self-training"]
 
 FAST: Mapping[str, Any] = {"repeats": 3, "classifier_images": 20_000, "classifier_epochs": 6, "classifier_lr": 2e-3}
 """The classifier stage of every method's ``fast``: the same, so that methods compare."""
+
+ON_FEATURES: tuple[ClassifierName, ...] = ("linear", "bottleneck")
+"""Classifiers of a backbone's features."""
+
+PHOTOS: Mapping[str, Any] = {
+    "backbone": "efficientnet-lite0",
+    "image_size": 0,
+    "classifier": "linear",
+    "augment": "none",
+    "classifier_batch_size": 96,
+    "classifier_lr": 1e-3,
+    "repeats": 1,
+}
+"""What the presets ``photos`` have in common."""
 
 SELF_TRAINED: Mapping[str, Any] = {
     "classifier": "conv7",
@@ -73,11 +90,23 @@ class Config:
     seed
         Drives every random choice.
     image_size
-        Working height and width in pixels.
+        Working height and width in pixels; 0 takes the backbone's.
     channels
         1 (gray) or 3 (RGB).
     fit
         How images of other shapes become square.
+    interpolation
+        How images of other sizes are resized; a run with a backbone takes the backbone's.
+    backbone
+        A pretrained network whose features are classified in place of images: efficientnet-lite0, timm:NAME, or
+        my_module:factory; empty for none.
+    weights
+        A file of weights for a backbone of timm, in place of its hub's.
+    backbone_statistics
+        See each image under the statistics of batch norm that the backbone was trained with, pretrained, or both under
+        these and under its domain's own.
+    tune
+        Train the head alone, on features that are computed once, or all, the backbone at a tenth of the head's rate.
     disjoint
         Give source and target non-overlapping halves of the training content where they share it (mnist, mnist-m).
     strict
@@ -94,7 +123,7 @@ class Config:
         letters, signs: colours and the like, never mirrored) or photos.
     classifier
         The classifier's network: gta (the paper's, after GenToAdapt), dann, dann-bn (with batch norm), lenet; conv7 and
-        conv7-wide, which learn best with self-training; or wrn-28-2, for a GPU.
+        conv7-wide, which learn best with self-training; or wrn-28-2, for a GPU. On a backbone: linear, or bottleneck.
     classifier_images
         Images that the classifiers are trained on, the first so many; 0 for all.
     classifier_epochs
@@ -120,6 +149,11 @@ class Config:
     image_size: int = 32
     channels: int = 3
     fit: Fit = "stretch"
+    interpolation: Interpolation = "bilinear"
+    backbone: str = ""
+    weights: str = ""
+    backbone_statistics: BackboneStatistics = "both"
+    tune: Tune = "head"
     disjoint: bool = False
     strict: bool = False
     precision: Precision = "auto"
@@ -144,6 +178,12 @@ class Config:
         self._at_least(1, "checkpoint_every", "repeats", *of_classifier)
         self._at_least(0, "seed", "classifier_images")
         self._above_zero("classifier_lr")
+        self._check("channels", not self.backbone or self.channels == 3, "3 with a backbone")
+        self._check("image_size", self.image_size > 0 or bool(self.backbone), "8 to 1024 without a backbone")
+        self._check("weights", bool(self.backbone) or not self.weights, "left out without a backbone")
+        on_features = self.classifier in ON_FEATURES
+        expected = f"one of {', '.join(ON_FEATURES)} with a backbone, and only then"
+        self._check("classifier", on_features == bool(self.backbone), expected)
 
     # What settings may be: each raises AcclimateError, naming the setting as the command line does.
 
@@ -188,7 +228,7 @@ class Config:
         for key in changes:
             if key not in known:
                 raise AcclimateError(f"no setting {key!r}.{did_you_mean(key, known)}")
-        shared = {"fast": FAST, "best": BEST}.get(name, {})
+        shared = {"fast": FAST, "best": BEST, "photos": PHOTOS}.get(name, {})
         return cls(**{**shared, **cls.presets[name], **changes})
 
     def changes_from(self, preset: Self) -> dict[str, Any]:
@@ -264,6 +304,8 @@ class StageConfig(Config):
         Keep the statistics of batch norm apart for the two domains.
     pseudo_weight
         Weight of the teacher's labels beside the source's.
+    infomax_weight
+        Weight of what the student's classes of target images tell: each sure, all classes used (arXiv:2002.08546).
     ramp_start
         Step from which the teacher's labels count.
     ramp_end
@@ -286,6 +328,7 @@ class StageConfig(Config):
     align: bool = True
     domain_statistics: bool = True
     pseudo_weight: float = 1.0
+    infomax_weight: float = 0.0
     ramp_start: int = 400
     ramp_end: int = 900
     both_directions: bool = False
@@ -293,7 +336,7 @@ class StageConfig(Config):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._at_least(1, "stage_steps", "target_batch_size")
-        self._at_least(0, "stage_weight_decay", "pseudo_weight", "ramp_start", "ramp_end")
+        self._at_least(0, "stage_weight_decay", "pseudo_weight", "infomax_weight", "ramp_start", "ramp_end")
         self._share("redrawn_share", "threshold", "augment_end")
         self._positive_share("augment_until")
         self._below_one("teacher_decay")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from acclimate.config import Fit
+from acclimate.config import Fit, Interpolation
 from acclimate.errors import DataError
 
 MAX_PIXELS = 100_000_000
@@ -27,7 +27,9 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".t
 
 
 def to_float(pixels: Tensor) -> Tensor:
-    """Scale uint8 images in [0, 255] to float32 in [-1, 1]."""
+    """Scale uint8 images in [0, 255] to float32 in [-1, 1]; features, which are float32 already, stay as they are."""
+    if pixels.is_floating_point():
+        return pixels
     return pixels.float().div_(127.5).sub_(1.0)
 
 
@@ -72,7 +74,13 @@ def _resize(pixels: Tensor, image_size: int, channels: int) -> Tensor:
     return images.expand(-1, channels, -1, -1).contiguous()
 
 
-def read_image(path: str | os.PathLike[str], image_size: int, channels: int, fit: Fit = "stretch") -> Tensor:
+def read_image(
+    path: str | os.PathLike[str],
+    image_size: int,
+    channels: int,
+    fit: Fit = "stretch",
+    interpolation: Interpolation = "bilinear",
+) -> Tensor:
     """Read one image file of any kind that Pillow knows, at the working size.
 
     Camera rotation (EXIF) is applied; palette, CMYK, 16-bit and float images are converted; transparency is laid on
@@ -92,7 +100,7 @@ def read_image(path: str | os.PathLike[str], image_size: int, channels: int, fit
         with Image.open(path) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise DataError(f"{path}: {image.width}x{image.height} pixels; the limit is {MAX_PIXELS:,}")
-            square = _fit(_to_rgb(ImageOps.exif_transpose(image)), image_size, fit)
+            square = _fit(_to_rgb(ImageOps.exif_transpose(image)), image_size, fit, interpolation)
     except Image.DecompressionBombError as error:
         raise DataError(f"{path}: {error}") from None
     except (OSError, SyntaxError, ValueError) as error:
@@ -117,11 +125,12 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _fit(image: Image.Image, size: int, fit: Fit) -> Image.Image:
+def _fit(image: Image.Image, size: int, fit: Fit, interpolation: Interpolation) -> Image.Image:
+    by = Image.Resampling.BICUBIC if interpolation == "bicubic" else Image.Resampling.BILINEAR
     methods: dict[str, Callable[[], Image.Image]] = {
-        "stretch": lambda: image.resize((size, size), Image.Resampling.BILINEAR),
-        "crop": lambda: ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR),
-        "pad": lambda: ImageOps.pad(image, (size, size), Image.Resampling.BILINEAR),
+        "stretch": lambda: image.resize((size, size), by),
+        "crop": lambda: ImageOps.fit(image, (size, size), by),
+        "pad": lambda: ImageOps.pad(image, (size, size), by),
     }
     return methods[fit]()
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from acclimate.config import ClassifierName, Config, LearningRateDecay, MethodConfig
 from acclimate.data.images import to_float
 from acclimate.data.sets import Images, LabelledImages
-from acclimate.networks import ImageClassifier, build_classifier
+from acclimate.networks import FEATURE_CLASSIFIERS, ImageClassifier, build_classifier
 from acclimate.training.batches import Batches
 from acclimate.training.engine import Engine, seed_for
 from acclimate.training.feed import Feed
@@ -32,14 +32,19 @@ class Task:
         Shape of the images.
     classes
         Class names, in the order of the labels.
+    feature_size
+        Length of the features that stand in place of images ``[N, C, H, W]``, then ``[N, feature_size]``; 0 for images.
     """
 
     channels: int
     image_size: int
     classes: tuple[str, ...]
+    feature_size: int = 0
 
     def classifier(self, name: ClassifierName) -> ImageClassifier:
         """Return a classifier for the task, by its name in :data:`acclimate.networks.CLASSIFIERS`."""
+        if self.feature_size:
+            return FEATURE_CLASSIFIERS[name](self.feature_size, len(self.classes))
         return build_classifier(name, self.channels, len(self.classes), self.image_size)
 
 
@@ -142,6 +147,8 @@ class Method(nn.Module):
         Whether the method is itself a classifier of target images, by :meth:`forward`.
     adapts
         Whether it does either, or leaves it all to a classifier stage that does; the two bars do neither.
+    takes_features
+        Whether it works on a backbone's features as on images, because it asks nothing of an image but its classifier.
     kept
         Attributes of the networks that translate or classify, which are what a snapshot holds; () for the whole method.
     optimizers
@@ -153,6 +160,7 @@ class Method(nn.Module):
     translates_back: ClassVar[bool] = False
     classifies: ClassVar[bool] = False
     adapts: ClassVar[bool] = False
+    takes_features: ClassVar[bool] = False
     kept: ClassVar[tuple[str, ...]] = ()
     optimizers: dict[str, torch.optim.Optimizer]
 

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from acclimate.networks.backbones import Backbone, BackboneFeatures, open_backbone, register_backbone
 from acclimate.networks.chain import Chain
-from acclimate.networks.classifiers import CLASSIFIERS, GTAClassifier, ImageClassifier, build_classifier
+from acclimate.networks.classifiers import (
+    CLASSIFIERS,
+    FEATURE_CLASSIFIERS,
+    GTAClassifier,
+    ImageClassifier,
+    build_classifier,
+)
 from acclimate.networks.discriminators import NoisyDiscriminator, PooledDiscriminator
 from acclimate.networks.domain_statistics import DomainStatistics
 from acclimate.networks.initialisation import init_glorot, init_normal, parameter_count
@@ -13,6 +20,9 @@ from acclimate.networks.unet import UNet
 
 __all__ = [
     "CLASSIFIERS",
+    "FEATURE_CLASSIFIERS",
+    "Backbone",
+    "BackboneFeatures",
     "Chain",
     "DomainStatistics",
     "GTAClassifier",
@@ -25,5 +35,7 @@ __all__ = [
     "build_classifier",
     "init_glorot",
     "init_normal",
+    "open_backbone",
     "parameter_count",
+    "register_backbone",
 ]

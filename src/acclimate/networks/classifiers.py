@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from acclimate.config import ClassifierName
 from acclimate.errors import AcclimateError
 from acclimate.networks.chain import Chain
+from acclimate.networks.initialisation import init_glorot
 
 
 class ImageClassifier(nn.Module):
@@ -33,6 +34,10 @@ class ImageClassifier(nn.Module):
             self.feature_size = features.eval()(torch.zeros(1, channels, image_size, image_size)).shape[1]
         features.train()
         self.head = head(self.feature_size)
+
+    def draw_weights(self) -> None:
+        """Draw the weights anew, as the author's classifier did."""
+        init_glorot(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images ``[N, C, H, W]`` in [-1, 1] to logits ``[N, classes]``."""
@@ -250,6 +255,59 @@ class WideResNet(ImageClassifier):
         super().__init__(Chain(*layers), lambda size: nn.Linear(size, classes), channels, image_size)
 
 
+MOST_DEVIATIONS = 6.0
+"""Deviations from the mean that a feature counts for at most."""
+
+
+class FeatureClassifier(ImageClassifier):
+    """A classifier of a backbone's features ``[N, D]``: each brought to mean 0 and deviation 1, dropout, FC classes.
+
+    The standardisation is a batch norm without parameters, so that it is by domain wherever statistics are.
+
+    Parameters
+    ----------
+    size
+        D.
+    classes
+        Number of classes, at least 2.
+    """
+
+    head: nn.Linear
+
+    def __init__(self, size: int, classes: int) -> None:
+        nn.Module.__init__(self)
+        _check_classes(classes)
+        self.features, self.feature_size = self._layers(size)
+        self.head = nn.Linear(self.feature_size, classes)
+        self.draw_weights()
+
+    def _layers(self, size: int) -> tuple[Chain, int]:
+        return Chain(*_standardised(size), nn.Dropout(0.5)), size
+
+    def draw_weights(self) -> None:
+        """Draw the weights anew; the head starts at zero, as noise in a thousand of them would outlast the training."""
+        init_glorot(self)
+        self.head.weight.data.zero_()
+
+
+def _standardised(size: int) -> tuple[nn.Module, nn.Module]:
+    """Standardise each feature; one that training images hardly show counts for :data:`MOST_DEVIATIONS` at most."""
+    return nn.BatchNorm1d(size, affine=False), nn.Hardtanh(-MOST_DEVIATIONS, MOST_DEVIATIONS)
+
+
+class BottleneckClassifier(FeatureClassifier):
+    """The same with a layer of 256 between, batch norm and ReLU, as DANN, CDAN and SHOT have it on photos."""
+
+    def _layers(self, size: int) -> tuple[Chain, int]:
+        layers = nn.Dropout(0.5), nn.Linear(size, 256)
+        return Chain(*_standardised(size), *layers, nn.BatchNorm1d(256), nn.ReLU(inplace=True), nn.Dropout(0.5)), 256
+
+
+FEATURE_CLASSIFIERS: dict[ClassifierName, type[FeatureClassifier]] = {
+    "linear": FeatureClassifier,
+    "bottleneck": BottleneckClassifier,
+}
+
 CLASSIFIERS: dict[ClassifierName, type[ImageClassifier]] = {
     "gta": GTAClassifier,
     "dann": DANNClassifier,
@@ -276,6 +334,10 @@ def _check(image_size: int, classes: int) -> int:
     """Refuse impossible shapes; return the padding that keeps small images from vanishing."""
     if image_size < 8:
         raise AcclimateError(f"image size {image_size} is too small for the classifier: use 8 or more")
+    _check_classes(classes)
+    return 0 if image_size >= 32 else 2
+
+
+def _check_classes(classes: int) -> None:
     if classes < 2:
         raise AcclimateError(f"a classifier needs at least two classes, not {classes}")
-    return 0 if image_size >= 32 else 2

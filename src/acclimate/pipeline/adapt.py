@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from acclimate.config import MethodConfig
+from acclimate.config import Config, MethodConfig
 from acclimate.data.domains import DOMAINS, DataOptions, check_pair, open_domain
 from acclimate.data.domains.base import default_data_root
 from acclimate.errors import DataError
 from acclimate.methods import find_config
+from acclimate.networks import open_backbone
 from acclimate.pipeline.result import SCHEMA
 from acclimate.pipeline.stages import run_stages
 from acclimate.runs.adaptation import Adaptation
@@ -95,7 +96,7 @@ def start(
 ) -> Adaptation:
     """Make the run directory of what :func:`adapt`, which has the same parameters, would do, without doing it yet."""
     config_class = find_config(method)
-    config = config_class.preset(preset, **settings)
+    config = with_backbone(config_class.preset(preset, **settings))
     if isinstance(config, MethodConfig):
         processes().check_batch(config.batch_size)
     Engine.choose(device, config.precision)
@@ -121,6 +122,14 @@ def start(
         "config": asdict(config),
     }
     return Adaptation(group.first_then_all(lambda: Run.create(path, stored) if group.first else Run(path)))
+
+
+def with_backbone(config: Config) -> Config:
+    """Return the settings with the backbone's own image size, unless they have another, and its interpolation."""
+    if not config.backbone:
+        return config
+    backbone = open_backbone(config.backbone, config.weights)
+    return replace(config, image_size=config.image_size or backbone.image_size, interpolation=backbone.interpolation)
 
 
 def _spec(name: str | Path) -> str:

@@ -34,7 +34,8 @@ def bar_path(adaptation: Adaptation, kind: Kind, name: str) -> Path:
         "data": domain.manifest()["md5"],
         "classes": adaptation.task.classes,
         "half": kind.startswith("source-only") and adaptation.content == "disjoint",
-        "shape": [config.image_size, config.channels, config.fit],
+        "shape": [config.image_size, config.channels, config.fit, config.interpolation],
+        "features": store.name if (store := adaptation.encoder(kind)) else "",
         "settings": {
             key: value for key, value in vars(config).items() if key.startswith(named) and key != "classifier_stage"
         },

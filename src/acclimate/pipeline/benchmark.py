@@ -206,7 +206,7 @@ def time_steps(
     )
     built = adaptation.build_method()
     seconds = 0.0
-    for phase in built.phases(adaptation.data):
+    for phase in built.phases(adaptation.method_data):
         count = min(4, phase.steps)
         begin = time.perf_counter()
         for number in range(count):

@@ -14,7 +14,6 @@ from acclimate.data.augmentation import POLICIES
 from acclimate.data.images import to_float
 from acclimate.data.sets import LabelledImages
 from acclimate.methods.base import Task
-from acclimate.networks import init_glorot
 from acclimate.runs.evaluation import predict_logits
 from acclimate.runs.translation import Cost, TranslatedImages
 from acclimate.training.batches import Batches
@@ -104,7 +103,7 @@ class ClassifierTraining:
 
     def _draw_weights(self) -> None:
         with self.engine.seeded(seed_for(*self.weights_seed, self.restarts)):
-            init_glorot(self.classifier)
+            self.classifier.draw_weights()
 
     def state_dict(self) -> dict[str, Any]:
         return {"restarts": self.restarts, "translation": self.translation()}

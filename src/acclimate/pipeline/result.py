@@ -12,7 +12,7 @@ from acclimate.pipeline.environment import environment
 from acclimate.pipeline.translated import validation_images
 from acclimate.runs.adaptation import Adaptation
 from acclimate.runs.evaluation import summary
-from acclimate.runs.kinds import KINDS, Kind, is_paper_stage, recipe
+from acclimate.runs.kinds import KINDS, Kind, has_augmented_bars, is_paper_stage, recipe
 from acclimate.training.state import load_tree
 from acclimate.trust.forecast import forecast_accuracy
 
@@ -48,7 +48,7 @@ def build_result(adaptation: Adaptation) -> dict[str, Any]:
         "baselines": {
             kind.replace("-", "_"): measured[kind]
             for kind in KINDS
-            if kind != "adapted" and not (kind.endswith("augmented") and is_paper_stage(adaptation.config))
+            if kind != "adapted" and (not kind.endswith("augmented") or has_augmented_bars(adaptation.config))
         },
         "selection": {
             "rule": adaptation.config.select,

@@ -54,15 +54,15 @@ class SelfTraining:
 
     With source images x and labels y, a share of them redrawn, target images t, strong views A and weak views a,
 
-        L = E[CE(f(A(x)), y)] + w E[1(max q >= threshold) CE(f(A(t)), argmax q)],
+        L = E[CE(f(A(x)), y)] + w (E[1(max q >= threshold) CE(f(A(t)), argmax q)] + v InfoMax(f(A(t)))),
         q = normalise(p(class | a(t); teacher) * source's class shares / running mean of the teacher's predictions),
 
-    where w rises from 0 between two steps and the views' strength falls to a share of itself. The teacher is the
-    exponential moving average of the student's weights and statistics; batch norm keeps the two domains' statistics
-    apart. So pseudo-labels are hard, aligned with the source's class shares and kept where confident (FixMatch,
-    arXiv:2001.07685; ReMixMatch, arXiv:1911.09785, 3.1; AdaMatch, arXiv:2106.04732, from which it differs in the
-    statistics, in that logits are not mixed, and in that the threshold is fixed unless ``relative_threshold``). The
-    teacher is the result.
+    where w rises from 0 between two steps, v is ``infomax_weight``, and the views' strength falls to a share of itself.
+    The teacher is the exponential moving average of the student's weights and statistics; batch norm keeps the two
+    domains' statistics apart. So pseudo-labels are hard, aligned with the source's class shares and kept where
+    confident (FixMatch, arXiv:2001.07685; ReMixMatch, arXiv:1911.09785, 3.1; AdaMatch, arXiv:2106.04732, from which it
+    differs in the statistics, in that logits are not mixed, and in that the threshold is fixed unless
+    ``relative_threshold``). The teacher is the result.
 
     A collapse onto few classes shows in what classes the teacher gives, not in its confidence: now and then it is asked
     for the first target images. Once the number of effective classes among them has fallen far below what it was since
@@ -177,7 +177,7 @@ class SelfTraining:
         self.student.train()
         loss, values = self._losses(x, labels, t, pseudo)
         if pseudo is not None:
-            loss = loss + weight * values["target"]
+            loss = loss + weight * (values["target"] + self.config.infomax_weight * values["infomax"])
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.engine.processes.average_gradients(self.student.parameters())
@@ -238,7 +238,7 @@ class SelfTraining:
         values = {"source": source, "accuracy": (on_source.argmax(1) == labels).float().mean()}
         if pseudo is None or on_target is None:
             zero = source.detach() * 0
-            return source, values | {"target": zero, "kept": zero, "agreement": zero}
+            return source, values | {"target": zero, "infomax": zero, "kept": zero, "agreement": zero}
         chosen, confidence = pseudo
         threshold = torch.as_tensor(1 - (1 - self.config.threshold) * self.guard.strength)
         if self.config.relative_threshold:
@@ -247,7 +247,8 @@ class SelfTraining:
         kept = (confidence >= threshold).float()
         target = (F.cross_entropy(on_target, chosen, reduction="none") * kept).mean()
         agreement = (on_target.argmax(1) == chosen).float().mean()
-        return source, values | {"target": target, "kept": kept.mean(), "agreement": agreement}
+        values |= {"target": target, "infomax": infomax(on_target), "kept": kept.mean(), "agreement": agreement}
+        return source, values
 
     def _logits(self, x: Tensor, t: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Classify both domains' images, each under its own statistics if the settings say so."""
@@ -289,6 +290,18 @@ class SelfTraining:
             part.load_state_dict(state[name])
         lay_out_as_parameters(self.optimizer)
         self.predicted = state["predicted"].to(self.engine.device)
+
+
+def infomax(logits: Tensor) -> Tensor:
+    """Return the mean entropy of each image's classes less that of all images': low if each is sure and all are used.
+
+    Less the information that images have of their classes (Liang et al., SHOT, arXiv:2002.08546, equations 3 and 4);
+    ``logits``: float ``[N, K]``.
+    """
+    probabilities = logits.softmax(1)
+    of_each, of_all = torch.special.entr(probabilities), torch.special.entr(probabilities.mean(0))
+    result: Tensor = of_each.sum(1).mean() - of_all.sum()
+    return result
 
 
 def falling_cosine(progress: float) -> float:

@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from acclimate.config import MethodConfig, StageConfig
+from acclimate.data.sets import LabelledImages
 from acclimate.errors import LostProcessError
 from acclimate.pipeline.bars import bar_path
 from acclimate.pipeline.classification import ClassifierTraining
@@ -19,8 +20,8 @@ from acclimate.pipeline.self_training import SelfTraining
 from acclimate.pipeline.translated import redrawn_images, training_images, validation_images
 from acclimate.progress import say
 from acclimate.reporting.samples import run_samples
-from acclimate.runs.adaptation import Adaptation
-from acclimate.runs.kinds import KINDS, Kind, is_paper_stage, recipe, self_trains
+from acclimate.runs.adaptation import Adaptation, DomainName
+from acclimate.runs.kinds import KINDS, Kind, has_augmented_bars, recipe, self_trains
 from acclimate.training.compilation import compile_networks, decide
 from acclimate.training.loop import Phase, train
 from acclimate.training.state import load_tree, save_tree, write_json
@@ -60,7 +61,7 @@ def train_method(adaptation: Adaptation) -> None:
     if not adaptation.method_class.adapts or engine.processes.agree(run.method_done.exists()):
         return
     method = adaptation.build_method()
-    phases = method.phases(adaptation.data)
+    phases = method.phases(adaptation.method_data)
     if isinstance(adaptation.config, MethodConfig):
         steps = sum(phase.steps for phase in phases)
         compiles, reason = decide(adaptation.config.compile, engine.device, steps)
@@ -113,7 +114,7 @@ def _is_wanted(adaptation: Adaptation, kind: Kind) -> bool:
     """
     if kind == "adapted":
         return adaptation.method_class.adapts and not adaptation.method_decides
-    if kind.endswith("augmented") and is_paper_stage(adaptation.config):
+    if kind.endswith("augmented") and not has_augmented_bars(adaptation.config):
         return False
     if kind.startswith("target-only"):
         asked = adaptation.config.target_only or adaptation.own_kind == kind
@@ -134,16 +135,22 @@ def _supervised(adaptation: Adaptation, kind: Kind, name: str) -> ClassifierTrai
     adapts = kind == "adapted"
     images = redrawn_images(adaptation) if adapts else training_images(adaptation, kind)
     config, engine = recipe(adaptation.config, kind), adaptation.engine
-    val = validation_images(adaptation, kind)
-    return ClassifierTraining(name, images, val, config, adaptation.task, engine, config.seed)
+    of: DomainName = "target" if kind.startswith("target-only") else "source"
+    if isinstance(images, LabelledImages):
+        images = adaptation.encoded(images, kind, of)
+    val = adaptation.encoded(validation_images(adaptation, kind), kind, of)
+    return ClassifierTraining(name, images, val, config, adaptation.classifier_task(kind), engine, config.seed)
 
 
 def _self_training(adaptation: Adaptation, kind: Kind, name: str) -> SelfTraining:
     adapts, config = kind == "adapted", recipe(adaptation.config, kind)
     assert isinstance(config, StageConfig)
     redrawn = redrawn_images(adaptation) if adapts and adaptation.method_class.translates else None
-    target = adaptation.data.target_train if adapts else None
-    source, task = training_images(adaptation, kind), adaptation.task
+    if isinstance(redrawn, LabelledImages):
+        redrawn = adaptation.encoded(redrawn, kind, "source")
+    target = adaptation.encoded(adaptation.data.target_train, kind, "target") if adapts else None
+    of: DomainName = "target" if kind.startswith("target-only") else "source"
+    source, task = adaptation.encoded(training_images(adaptation, kind), kind, of), adaptation.classifier_task(kind)
     return SelfTraining(name, source, redrawn, target, config, task, adaptation.engine, config.seed)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
-from functools import cached_property
+from dataclasses import fields, replace
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Literal
 
 from torch import Tensor
 
@@ -15,12 +16,16 @@ from acclimate.data.sets import Images, LabelledImages
 from acclimate.errors import RunError
 from acclimate.methods import find_config, find_method
 from acclimate.methods.base import AdaptationData, Method, Task
+from acclimate.networks.backbones import BackboneFeatures, open_backbone
 from acclimate.runs.directory import Run
 from acclimate.runs.evaluation import BothDirections, Classifier
+from acclimate.runs.features import Encoders, FeatureStore, Set
 from acclimate.runs.kinds import KINDS, Kind, is_paper_stage, recipe, self_trains
 from acclimate.runs.translation import Translator
 from acclimate.training.engine import Engine, seed_for
 from acclimate.training.state import load_tree
+
+DomainName = Literal["source", "target"]
 
 
 class Adaptation:
@@ -67,7 +72,49 @@ class Adaptation:
     @property
     def task(self) -> Task:
         """Image shape and classes."""
-        return Task(self.config.channels, self.config.image_size, self.source.classes)
+        size = self.encoders.size if self.encoders and self.method_class.takes_features else 0
+        return Task(self.config.channels, self.config.image_size, self.source.classes, size)
+
+    def classifier_task(self, kind: Kind) -> Task:
+        """Return the task as a kind of classifier sees it."""
+        store = self.encoder(kind)
+        return replace(self.task, feature_size=store.size) if store else self.task
+
+    @cached_property
+    def encoders(self) -> Encoders | None:
+        """The frozen backbone, whose features are classified in place of images; None where images are."""
+        config = self.config
+        if not config.backbone:
+            return None
+        backbone = BackboneFeatures(config.backbone, open_backbone(config.backbone, config.weights), config.image_size)
+        return Encoders(backbone, config.image_size, config.backbone_statistics == "both", self.engine)
+
+    def encoder(self, kind: Kind, of: DomainName = "target") -> FeatureStore | None:
+        """Return what a kind of classifier sees images of a domain through; None where it sees them as they are.
+
+        The one that knows nothing of the target sees all images under the backbone's own statistics alone.
+        """
+        encoders = self.encoders
+        if encoders is None:
+            return None
+        if kind.startswith("source-only"):
+            return encoders.plain
+        file = self.run.statistics(of)
+        return self.engine.processes.first_then_all(
+            lambda: encoders.of_domain(file, lambda: getattr(self, of).images("train").pixels)
+        )
+
+    def encoded(self, images: Set, kind: Kind, of: DomainName) -> Set:
+        """Return a set of a domain's images as a kind of classifier sees it."""
+        store, encoders = self.encoder(kind, of), self.encoders
+        if store is None or encoders is None:
+            return images
+
+        def encode() -> Set:
+            known = encoders.plain.of(images, f"the {of}")
+            return known if store is encoders.plain else store.of(images, f"the {of}, under its own statistics")
+
+        return self.engine.processes.first_then_all(encode)
 
     @property
     def content(self) -> str:
@@ -78,7 +125,7 @@ class Adaptation:
 
     @cached_property
     def data(self) -> AdaptationData:
-        """What the method is handed: labelled source, unlabelled target."""
+        """The images that the run adapts with: labelled source, unlabelled target."""
         halve = self.content == "disjoint"
         part = slice(0, None, 2) if halve else slice(None)
         train, val = (self.source.labelled(split) for split in ("train", "val"))
@@ -89,6 +136,17 @@ class Adaptation:
             Images(target.pixels[1::2]) if halve else target,
             # the same objects in the same order, which a folder's splits need not be
             paired=self.content == "shared" and self.source.names("train") == self.target.names("train"),
+        )
+
+    @property
+    def method_data(self) -> AdaptationData:
+        """What the method is handed: these images, or their features if there is a backbone and it takes them."""
+        if not self.method_class.takes_features:
+            return self.data
+        source, target = (partial(self.encoded, kind="adapted", of=name) for name in ("source", "target"))
+        images = self.data
+        return AdaptationData(
+            source(images.source_train), source(images.source_val), target(images.target_train), images.paired
         )
 
     @property
@@ -199,8 +257,9 @@ class Adaptation:
         return BothDirections(self._classifier("adapted"), back, redraw, weight)
 
     def _classifier(self, kind: Kind, trainings: int | None = None) -> Classifier:
+        encode = self.encoder(kind)
         if kind == "adapted" and self.method_decides:
-            return Classifier([self.method()], self.task.classes, self.engine)
+            return Classifier([self.method()], self.task.classes, self.engine, encode)
         networks = []
         for name in self.training_names(kind)[:trainings]:
             path = self.run.model(name)
@@ -208,7 +267,7 @@ class Adaptation:
                 raise RunError(
                     f"{self.run.path} has no classifier {name!r}: go on with acclimate run --resume {self.run.path}"
                 )
-            network = self.task.classifier(recipe(self.config, kind).classifier)
+            network = self.classifier_task(kind).classifier(recipe(self.config, kind).classifier)
             network.load_state_dict(load_tree(path)["weights"])
             networks.append(network.to(self.engine.device).eval())
-        return Classifier(networks, self.task.classes, self.engine)
+        return Classifier(networks, self.task.classes, self.engine, encode)

@@ -8,6 +8,7 @@
     snapshots/        the translator's weights over training
     translated/       the translated source, uint8, memory-mapped, and what it took
     models/           trained classifiers
+    statistics/       of the backbone's batch norm on each domain
     figures/          pictures, and the analysis that they are drawn from
     result.json       the result with its protocol
     report.html       the report, once it is asked for
@@ -106,6 +107,10 @@ class Run(TrainingRecord):
     def model(self, name: str) -> Path:
         """Return where a model's weights lie or will lie."""
         return self.path / "models" / f"{name}.safetensors"
+
+    def statistics(self, of: str) -> Path:
+        """Return where the statistics of the backbone's batch norm on a domain lie or will lie."""
+        return self.path / "statistics" / f"{of}.safetensors"
 
     @property
     def method_done(self) -> Path:

@@ -27,10 +27,18 @@ class Classifier:
         Class names, in the order of the logits.
     engine
         Where to compute.
+    encode
+        Turns images into the features that the networks see; None where they see images.
     """
 
-    def __init__(self, networks: Sequence[nn.Module], classes: Sequence[str], engine: Engine) -> None:
-        self.networks, self.classes, self.engine = networks, tuple(classes), engine
+    def __init__(
+        self,
+        networks: Sequence[nn.Module],
+        classes: Sequence[str],
+        engine: Engine,
+        encode: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        self.networks, self.classes, self.engine, self.encode = networks, tuple(classes), engine, encode
 
     def probabilities(self, pixels: Tensor) -> Tensor:
         """Return class probabilities, float32 ``[N, classes]``, for uint8 images ``[N, C, H, W]``."""
@@ -38,12 +46,16 @@ class Classifier:
 
     def each_probabilities(self, pixels: Tensor) -> list[Tensor]:
         """Return each network's class probabilities, float32 ``[N, classes]``."""
-        return [predict_logits(network, pixels, self.engine).softmax(1) for network in self.networks]
+        return [logits.softmax(1) for logits in self.each_logits(pixels)]
+
+    def each_logits(self, pixels: Tensor) -> list[Tensor]:
+        """Return each network's logits, float32 ``[N, classes]``."""
+        seen = self.encode(pixels) if self.encode else pixels
+        return [predict_logits(network, seen, self.engine) for network in self.networks]
 
     def accuracies(self, test: LabelledImages) -> list[float]:
         """Return each network's share of right answers."""
-        logits = (predict_logits(network, test.pixels, self.engine) for network in self.networks)
-        return [(one.argmax(1) == test.labels).float().mean().item() for one in logits]
+        return [(one.argmax(1) == test.labels).float().mean().item() for one in self.each_logits(test.pixels)]
 
 
 class BothDirections(Classifier):

@@ -72,7 +72,7 @@ def predict_files(
         names, images = [], []
         for file in files[start : start + EVALUATION_BATCH]:
             try:
-                images.append(read_image(file, config.image_size, config.channels, config.fit))
+                images.append(read_image(file, config.image_size, config.channels, config.fit, config.interpolation))
                 names.append(file)
             except DataError as error:
                 if strict:

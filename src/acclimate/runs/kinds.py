@@ -21,6 +21,11 @@ def self_trains(config: Config) -> bool:
     return isinstance(config, StageConfig) and config.classifier_stage == "self-training"
 
 
+def has_augmented_bars(config: Config) -> bool:
+    """Whether there are bars beside the paper's, trained with the augmentation of the run's own classifier."""
+    return config.augment != "none"
+
+
 def is_paper_stage(config: Config) -> bool:
     """Whether the classifier stage is the paper's: then the bars are trained as the run's own classifier is."""
     return config.augment == "none" and not self_trains(config)
@@ -34,6 +39,8 @@ def recipe(config: Config, kind: Kind) -> Config:
     """
     if is_paper_stage(config) or kind == "adapted":
         return config
+    if config.backbone:
+        return replace(config, classifier_stage="supervised") if isinstance(config, StageConfig) else config
     if kind in ("source-only", "target-only"):
         own = {item.name for item in fields(config)}
         return replace(config, **{name: value for name, value in PAPER_BARS.items() if name in own})

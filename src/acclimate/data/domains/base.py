@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from platformdirs import user_cache_path
 from torch import Tensor
 
-from acclimate.config import Config, Fit
+from acclimate.config import Config, Fit, Interpolation
 from acclimate.data.arrays import in_pieces, map_array, spool, write_array
 from acclimate.data.download import RemoteFile, ensure_all
 from acclimate.data.images import from_arrays
@@ -53,6 +53,8 @@ class DataOptions:
         1 or 3.
     fit
         How a user's images become square: ``stretch``, ``crop`` the middle, or ``pad`` with black.
+    interpolation
+        How a user's images are resized; published sets are resized bilinearly.
     strict
         Refuse a folder with unreadable images instead of skipping them.
     data_root
@@ -64,6 +66,7 @@ class DataOptions:
     image_size: int = 32
     channels: int = 3
     fit: Fit = "stretch"
+    interpolation: Interpolation = "bilinear"
     strict: bool = False
     data_root: Path = field(default_factory=default_data_root)
     download: bool = True
@@ -81,6 +84,7 @@ class DataOptions:
             image_size=config.image_size,
             channels=config.channels,
             fit=config.fit,
+            interpolation=config.interpolation,
             strict=config.strict,
             data_root=data_root,
         )

@@ -84,7 +84,9 @@ class Folder(Domain):
         return "".join(c if c.isalnum() else "-" for c in self.path.resolve().name)[:40] or "folder"
 
     def fingerprint(self) -> str:
-        found = hashlib.sha256(digest(self.path.resolve(), self.options.strict, *self.classes).encode())
+        found = hashlib.sha256(
+            digest(self.path.resolve(), self.options.strict, self.options.interpolation, *self.classes).encode()
+        )
         for path in self.paths:
             stat = path.stat()
             found.update(f"{path.relative_to(self.path)}:{stat.st_size}:{stat.st_mtime_ns}\n".encode())
@@ -122,7 +124,7 @@ class Folder(Domain):
         with progress(f"reading {self.path.name}", len(self.paths), unit="images") as bar:
             for path in self.paths:
                 try:
-                    image = read_image(path, options.image_size, options.channels, options.fit)
+                    image = read_image(path, options.image_size, options.channels, options.fit, options.interpolation)
                 except DataError as error:
                     if options.strict:
                         raise

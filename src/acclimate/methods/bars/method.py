@@ -9,9 +9,11 @@ class SourceOnly(Method):
     """The classifier trained on the source as it is: what the domain shift costs."""
 
     name = "source-only"
+    takes_features = True
 
 
 class TargetOnly(Method):
     """The classifier trained on the target's own labels: what adaptation could reach at best. A bar, not a method."""
 
     name = "target-only"
+    takes_features = True

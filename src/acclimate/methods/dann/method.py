@@ -38,7 +38,7 @@ class DANN(Method):
     """
 
     name = "dann"
-    classifies = True
+    classifies = takes_features = True
     kept = ("classifier",)
 
     def __init__(self, config: DANNConfig, task: Task, engine: Engine) -> None:
@@ -51,7 +51,8 @@ class DANN(Method):
             nn.ReLU(inplace=True),
             nn.Linear(100, 1),
         )
-        init_glorot(self)
+        self.classifier.draw_weights()
+        init_glorot(self.domain_classifier)
         engine.place(self)
         if config.optimizer == "sgd":
             self.optimizers = {"optimizer": torch.optim.SGD(self.parameters(), config.lr, momentum=0.9, fused=True)}

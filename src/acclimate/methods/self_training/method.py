@@ -12,4 +12,4 @@ class SelfTraining(Method):
     """
 
     name = "self-training"
-    adapts = True
+    adapts = takes_features = True
