@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import field, fields, make_dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
@@ -13,6 +14,7 @@ from acclimate.commands.options import DataRoot, Device, Threads, use_threads
 from acclimate.config import Config
 from acclimate.errors import AcclimateError
 from acclimate.methods import find_config, method_names
+from acclimate.pipeline.choice import Choice, choose
 from acclimate.progress import say
 
 if TYPE_CHECKING:
@@ -21,9 +23,11 @@ if TYPE_CHECKING:
 
 def run_command(tokens: Sequence[str]) -> Any:
     """Return the ``run`` command whose options are the chosen method's settings, with the chosen preset's defaults."""
-    method = _peek(tokens, "--method", "cyclegan")
-    config_class = find_config(method) if method in method_names() else Config
-    preset = _peek(tokens, "--preset", "fast")
+    named = _peek(tokens, "--method"), _peek(tokens, "--preset")
+    known = named[0] is None or named[0] in method_names()
+    choice = choose(_source(tokens), *named) if known else Choice(str(named[0]), named[1] or "fast")
+    config_class = find_config(choice.method) if known else Config
+    preset = choice.preset
     defaults = config_class.preset(preset if preset in config_class.presets else "fast")
     types = get_type_hints(config_class)
     settings = make_dataclass(
@@ -40,8 +44,8 @@ def run_command(tokens: Sequence[str]) -> Any:
         target: str | None = None,
         /,
         *,
-        method: str = "cyclegan",
-        preset: str = "fast",
+        method: str | None = None,
+        preset: str | None = None,
         resume: Path | None = None,
         out: Path | None = None,
         data_root: DataRoot = None,
@@ -58,9 +62,10 @@ def run_command(tokens: Sequence[str]) -> Any:
         target
             A domain or a folder of images; labels are neither needed nor used.
         method
-            How to adapt.
+            How to adapt; by default cyclegan, but self-training for photos and for the preset best.
         preset
-            fast (two CPU cores, minutes), notebook (the paper's author's own settings), paper, demo.
+            fast (two CPU cores, minutes; the default, but for folders of photos), photos, best, paper, notebook (the
+            paper's author's own settings), demo.
         resume
             Go on with this run; everything is taken from it.
         out
@@ -85,13 +90,15 @@ def run_command(tokens: Sequence[str]) -> Any:
                     "name a source and a target, such as: acclimate run mnist mnist-m (or --resume RUN)"
                 )
             else:
-                find_config(method).preset(preset)
+                find_config(choice.method).preset(choice.preset)
+                if choice.reason:
+                    say(choice.reason)
                 changes = {item.name: getattr(settings, item.name) for item in fields(config_class)}
                 adaptation = start(
                     source,
                     target,
-                    method=method,
-                    preset=preset,
+                    method=choice.method,
+                    preset=choice.preset,
                     out=out,
                     data_root=data_root,
                     device=device or "auto",
@@ -102,17 +109,28 @@ def run_command(tokens: Sequence[str]) -> Any:
             if adaptation.engine.processes.first:
                 print(summary_table(adaptation))
 
-    run.__annotations__["settings"] = Annotated[settings, Parameter(name="*", group=f"Settings of {method}, {preset}")]
+    run.__annotations__["settings"] = Annotated[
+        settings, Parameter(name="*", group=f"Settings of {choice.method}, {preset}")
+    ]
     return run
 
 
-def _peek(tokens: Sequence[str], option: str, default: str) -> str:
+def _peek(tokens: Sequence[str], option: str) -> str | None:
+    """Return what an option is given on the command line."""
     for index, token in enumerate(tokens):
         if token == option and index + 1 < len(tokens):
             return tokens[index + 1]
         if token.startswith(f"{option}="):
             return token.partition("=")[2]
-    return default
+    return None
+
+
+def _source(tokens: Sequence[str]) -> str | None:
+    """Return what seems to be the source: the first of two words in a row that is a folder."""
+    for token, following in pairwise(tokens):
+        if not token.startswith("-") and not following.startswith("-") and Path(token).expanduser().is_dir():
+            return token
+    return None
 
 
 def summary_table(adaptation: Adaptation) -> str:

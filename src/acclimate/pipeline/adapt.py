@@ -13,8 +13,10 @@ from acclimate.data.domains.base import default_data_root
 from acclimate.errors import DataError
 from acclimate.methods import find_config
 from acclimate.networks import open_backbone
+from acclimate.pipeline.choice import choose
 from acclimate.pipeline.result import SCHEMA
 from acclimate.pipeline.stages import run_stages
+from acclimate.progress import say
 from acclimate.runs.adaptation import Adaptation
 from acclimate.runs.directory import Run
 from acclimate.training.distributed import processes
@@ -25,8 +27,8 @@ def adapt(
     source: str | Path,
     target: str | Path,
     *,
-    method: str = "cyclegan",
-    preset: str = "fast",
+    method: str | None = None,
+    preset: str | None = None,
     out: str | Path | None = None,
     data_root: str | Path | None = None,
     device: str = "auto",
@@ -39,9 +41,10 @@ def adapt(
     source, target
         A domain's name or a folder of images; the source's images lie in one folder a class.
     method
-        A name in :func:`acclimate.methods.method_names`.
+        A name in :func:`acclimate.methods.method_names`; None for what :func:`acclimate.pipeline.choice.choose` takes:
+        ``self-training`` for photos and for the preset ``best``, else ``cyclegan``.
     preset
-        Of the method: ``fast``, ``notebook``, ``paper``, ``demo``.
+        Of the method, such as ``fast``, ``best``, ``photos``, ``paper``; None for ``photos`` or ``fast``.
     out
         The run directory; by default ``runs/SOURCE-TARGET-METHOD-PRESET-SEED``.
     data_root
@@ -87,14 +90,18 @@ def start(
     source: str | Path,
     target: str | Path,
     *,
-    method: str = "cyclegan",
-    preset: str = "fast",
+    method: str | None = None,
+    preset: str | None = None,
     out: str | Path | None = None,
     data_root: str | Path | None = None,
     device: str = "auto",
     **settings: Any,
 ) -> Adaptation:
     """Make the run directory of what :func:`adapt`, which has the same parameters, would do, without doing it yet."""
+    choice = choose(source, method, preset)
+    if choice.reason:
+        say(choice.reason)
+    method, preset = choice.method, choice.preset
     config_class = find_config(method)
     config = with_backbone(config_class.preset(preset, **settings))
     if isinstance(config, MethodConfig):

@@ -59,6 +59,14 @@ class DANNConfig(MethodConfig):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
         "strong": STRONG,
+        "photos": {
+            **STRONG,
+            "classifier": "bottleneck",
+            "batch_norm": "together",
+            "steps": 1000,
+            "batch_size": 96,
+            "lr_decay": "linear",
+        },
         "fast": {**STRONG, "batch_norm": "together", "reversal": 0.3, "steps": 3000, "lr_decay": "linear"},
     }
 

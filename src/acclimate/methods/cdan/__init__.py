@@ -1,0 +1,1 @@
+"""CDAN: adversarial adaptation conditioned on the classes that are seen."""

@@ -1,0 +1,1 @@
+"""MCC: minimum class confusion."""
