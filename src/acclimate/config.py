@@ -171,7 +171,7 @@ class Config:
     target_only: bool = True
     share_bars: bool = True
 
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {}, "fast": {}}
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {}, "fast": {}, "photos": {}}
 
     def __post_init__(self) -> None:
         of_classifier = [f"classifier_{name}" for name in ("epochs", "batch_size", "patience", "plateau")]

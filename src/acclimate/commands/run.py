@@ -165,7 +165,10 @@ def summary_table(adaptation: Adaptation) -> str:
         lines.append(f"  pictures     {path / 'figures'}")
     bars = sum(seconds[name] for name in result["baselines"] if name.replace("_", "-") != adaptation.own_kind)
     beside = f", and {bars / 60:.1f} for the classifiers beside it" if bars else ""
-    lines.append(f"  took         {(seconds['total'] - bars) / 60:.1f} minutes of training{beside}")
+    features = seconds.get("features", 0.0)
+    before = f"{features / 60:.1f} minutes for features, " if features else ""
+    training = (seconds["total"] - bars - features) / 60
+    lines.append(f"  took         {before}{training:.1f} minutes of training{beside}")
     lines.append(f"  result       {path / 'result.json'}")
     lines.append(f"  next         acclimate report {path}")
     return "\n".join(lines)

@@ -147,6 +147,8 @@ class Method(nn.Module):
         Whether the method is itself a classifier of target images, by :meth:`forward`.
     adapts
         Whether it does either, or leaves it all to a classifier stage that does; the two bars do neither.
+    has_snapshots
+        Whether it has networks of its own that adapt, and thus snapshots of them.
     takes_features
         Whether it works on a backbone's features as on images, because it asks nothing of an image but its classifier.
     kept
@@ -160,12 +162,14 @@ class Method(nn.Module):
     translates_back: ClassVar[bool] = False
     classifies: ClassVar[bool] = False
     adapts: ClassVar[bool] = False
+    has_snapshots: ClassVar[bool] = False
     takes_features: ClassVar[bool] = False
     kept: ClassVar[tuple[str, ...]] = ()
     optimizers: dict[str, torch.optim.Optimizer]
 
     def __init_subclass__(cls) -> None:
-        cls.adapts = cls.adapts or cls.translates or cls.classifies
+        cls.has_snapshots = cls.translates or cls.classifies
+        cls.adapts = cls.adapts or cls.has_snapshots
 
     def __init__(self, config: Config, task: Task, engine: Engine) -> None:
         super().__init__()

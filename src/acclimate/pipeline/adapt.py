@@ -10,8 +10,8 @@ from typing import Any
 from acclimate.config import Config, MethodConfig
 from acclimate.data.domains import DOMAINS, DataOptions, check_pair, open_domain
 from acclimate.data.domains.base import default_data_root
-from acclimate.errors import DataError
-from acclimate.methods import find_config
+from acclimate.errors import AcclimateError, DataError
+from acclimate.methods import find_config, find_method
 from acclimate.networks import open_backbone
 from acclimate.pipeline.choice import choose
 from acclimate.pipeline.result import SCHEMA
@@ -103,7 +103,8 @@ def start(
         say(choice.reason)
     method, preset = choice.method, choice.preset
     config_class = find_config(method)
-    config = with_backbone(config_class.preset(preset, **settings))
+    asked = config_class.preset(preset, **settings)
+    config = with_backbone(asked, method)
     if isinstance(config, MethodConfig):
         processes().check_batch(config.batch_size)
     Engine.choose(device, config.precision)
@@ -122,7 +123,7 @@ def start(
         "target": _spec(target),
         "method": method,
         "preset": preset,
-        "changes": config.changes_from(config_class.preset(preset)),
+        "changes": asked.changes_from(config_class.preset(preset)),
         "device": device,
         "data_root": str(root),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -131,10 +132,18 @@ def start(
     return Adaptation(group.first_then_all(lambda: Run.create(path, stored) if group.first else Run(path)))
 
 
-def with_backbone(config: Config) -> Config:
-    """Return the settings with the backbone's own image size, unless they have another, and its interpolation."""
+def with_backbone(config: Config, method: str) -> Config:
+    """Return the settings with the backbone's own image size, unless they have another, and its interpolation.
+
+    Raises
+    ------
+    AcclimateError
+        There is no such backbone, or the method works on images alone.
+    """
     if not config.backbone:
         return config
+    if not (find_method(method).takes_features or find_method(method).translates):
+        raise AcclimateError(f"{method} works on images, not on a backbone's features: leave out --backbone")
     backbone = open_backbone(config.backbone, config.weights)
     return replace(config, image_size=config.image_size or backbone.image_size, interpolation=backbone.interpolation)
 

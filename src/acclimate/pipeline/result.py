@@ -110,14 +110,16 @@ def _costs(adaptation: Adaptation) -> dict[str, Any]:
     chosen = adaptation.run.selection
     selection = json.loads(chosen.read_text())["seconds"] if chosen.exists() else 0.0
     translator, once = sum(phases.values()), sum(file["seconds"] for file in written)
+    features = adaptation.feature_seconds()
     on_the_fly = [model["translation"] for model in models.values()]
     seconds = {
+        **({"features": features} if adaptation.encoders else {}),
         "translator": translator,
         "selection": selection,
         "translation": once + sum(cost["seconds"] for cost in on_the_fly),
         "classifier": kinds[adaptation.own_kind],
         **{kind.replace("-", "_"): kinds[kind] for kind in KINDS if kind != "adapted" and kind in trained},
-        "total": translator + selection + once + sum(kinds.values()),
+        "total": features + translator + selection + once + sum(kinds.values()),
     }
     return {
         "seconds": {name: round(value, 1) for name, value in seconds.items()},

@@ -16,7 +16,7 @@ from acclimate.reporting.counts import count_pairs, one_of_each
 from acclimate.reporting.curves import read_curves
 from acclimate.reporting.vectors import features, nearest, tsne
 from acclimate.runs.adaptation import Adaptation
-from acclimate.runs.evaluation import EVALUATION_BATCH, predict_logits
+from acclimate.runs.evaluation import EVALUATION_BATCH
 from acclimate.runs.kinds import KINDS
 from acclimate.runs.translation import BATCH
 from acclimate.training.engine import seed_for
@@ -103,9 +103,8 @@ class Parts:
 
     def nearest(self) -> None:
         translated = self.found["translated"][:NEIGHBOURS_OF]
-        network = self.classifier.networks[0]
         by_pixels = nearest(translated.flatten(1), self.pool.flatten(1))
-        by_features = nearest(*(features(network, images, self.engine) for images in (translated, self.pool)))
+        by_features = nearest(*(features(self.classifier, images) for images in (translated, self.pool)))
         self.found["nearest"] = {"pixels": self.pool[by_pixels], "features": self.pool[by_features]}
 
     def cycles(self) -> None:
@@ -160,13 +159,13 @@ class Parts:
             size = min(MAP_PIXELS, source.shape[-1])
             small = torch.cat([F.adaptive_avg_pool2d(to_float(chunk), size) for chunk in chunks])
             self._map("pixel_map", small.flatten(1))
-        before = self.adaptation.classifier("source-only").networks[0]
-        self._map("before_map", features(before, torch.cat([source, target]), self.engine))
+        before = self.adaptation.classifier("source-only")
+        self._map("before_map", features(before, torch.cat([source, target])))
         if self.kind == "source-only":
             self.missing["after_map"] = "source-only does not adapt"
             return
         adapted = source if translated is None else translated
-        self._map("after_map", features(self.classifier.networks[0], torch.cat([adapted, target]), self.engine))
+        self._map("after_map", features(self.classifier, torch.cat([adapted, target])))
 
     def _map(self, name: str, vectors: Tensor) -> None:
         if len(vectors) < LEAST_FOR_A_MAP:
@@ -182,8 +181,7 @@ class Parts:
             return
         matrices, probabilities = {}, torch.empty(0)
         for kind in dict.fromkeys(("source-only", self.kind)):
-            networks = self.adaptation.classifier(kind).networks
-            logits = [predict_logits(network, self.test.pixels, self.engine) for network in networks]
+            logits = self.adaptation.classifier(kind).each_logits(self.test.pixels)
             counts = [count_pairs(self.test.labels, one.argmax(1), len(self.classes)) for one in logits]
             matrices[kind] = torch.stack(counts).sum(0)
             probabilities = torch.stack([one.softmax(1) for one in logits]).mean(0)
@@ -201,7 +199,7 @@ class Parts:
     def settings(self) -> dict[str, Any]:
         return {
             "seed": self.adaptation.config.seed,
-            "snapshot": self.adaptation.chosen_snapshot if self.adaptation.method_class.adapts else None,
+            "snapshot": self.adaptation.chosen_snapshot if self.adaptation.method_class.has_snapshots else None,
             "source_images": f"first {len(self.source)} validation images",
             "target_images": f"first {len(self.target)} {'test' if self.test else 'training'} images",
             "nearest_among": f"first {len(self.pool)} target training images",
@@ -211,7 +209,7 @@ class Parts:
 
 def film_steps(adaptation: Adaptation) -> list[int]:
     """Return the steps of the first snapshot, of the chosen one, and of evenly spaced ones between."""
-    if not adaptation.method_class.adapts:
+    if not adaptation.method_class.has_snapshots:
         return []
     chosen = adaptation.chosen_snapshot
     steps = [step for step in adaptation.run.snapshots() if step <= chosen]

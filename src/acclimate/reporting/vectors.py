@@ -8,20 +8,19 @@ import torch
 from torch import Tensor, nn
 
 from acclimate.networks import ImageClassifier
-from acclimate.runs.evaluation import EVALUATION_BATCH, predict_logits
-from acclimate.training.engine import Engine
+from acclimate.runs.evaluation import EVALUATION_BATCH, Classifier, predict_logits
 
 PERPLEXITY, COMPONENTS = 30, 50
 
 
 @torch.no_grad()
-def features(classifier: nn.Module, pixels: Tensor, engine: Engine) -> Tensor:
+def features(classifier: Classifier, pixels: Tensor) -> Tensor:
     """Return a classifier's last convolutional features, float32 ``[N, D]`` on the CPU, of uint8 ``[N, C, H, W]``.
 
-    They are the ``features`` of an :class:`ImageClassifier`, which may be part of a method; of a network without one,
-    what its last layer is given.
+    Of several trainings the first's. They are the ``features`` of an :class:`ImageClassifier`, which may be part of a
+    method; of a network without one, what its last layer is given.
     """
-    seen: dict[str, Tensor] = {}
+    network, seen = classifier.networks[0], dict[str, Tensor]()
 
     def keep_output(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
         seen.setdefault("features", output)
@@ -31,18 +30,18 @@ def features(classifier: nn.Module, pixels: Tensor, engine: Engine) -> Tensor:
 
     hooks = [
         module.features.register_forward_hook(keep_output)
-        for module in classifier.modules()
+        for module in network.modules()
         if isinstance(module, ImageClassifier)
     ] + [
         module.register_forward_pre_hook(keep_input)
-        for module in classifier.modules()
+        for module in network.modules()
         if isinstance(module, nn.Conv2d | nn.Linear)
     ]
     chunks = []
     try:
         for chunk in pixels.split(EVALUATION_BATCH):
             seen.clear()
-            predict_logits(classifier, chunk, engine)
+            predict_logits(network, classifier.seen(chunk), classifier.engine)
             chunks.append(seen.get("features", seen["last"]).flatten(1).float().cpu())
     finally:
         for hook in hooks:

@@ -149,6 +149,20 @@ class Adaptation:
             source(images.source_train), source(images.source_val), target(images.target_train), images.paired
         )
 
+    def feature_seconds(self) -> float:
+        """Return what computing the features of both domains' images took, whoever computed them first."""
+        encoders, images = self.encoders, self.data
+        if encoders is None:
+            return 0.0
+        sets: list[tuple[DomainName, Images | LabelledImages]] = [
+            ("source", images.source_train),
+            ("source", images.source_val),
+            ("target", images.target_train),
+            ("target", self.target.images("test")),
+        ]
+        stores = [(one, {encoders.plain, self.encoder("adapted", of)}) for of, one in sets]
+        return sum(store.seconds(one) for one, both in stores for store in both if store is not None)
+
     @property
     def own_kind(self) -> Kind:
         """The kind of classifier that the method is about."""

@@ -50,8 +50,12 @@ class Classifier:
 
     def each_logits(self, pixels: Tensor) -> list[Tensor]:
         """Return each network's logits, float32 ``[N, classes]``."""
-        seen = self.encode(pixels) if self.encode else pixels
+        seen = self.seen(pixels)
         return [predict_logits(network, seen, self.engine) for network in self.networks]
+
+    def seen(self, pixels: Tensor) -> Tensor:
+        """Return what the networks see of uint8 images ``[N, C, H, W]``: them, or features, float32 ``[N, D]``."""
+        return self.encode(pixels) if self.encode else pixels
 
     def accuracies(self, test: LabelledImages) -> list[float]:
         """Return each network's share of right answers."""

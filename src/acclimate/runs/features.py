@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
+import time
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -30,7 +32,7 @@ from acclimate.data.sets import Images, LabelledImages
 from acclimate.networks.backbones import BackboneFeatures
 from acclimate.progress import progress
 from acclimate.training.engine import Engine
-from acclimate.training.state import load_tree, save_tree
+from acclimate.training.state import load_tree, save_tree, write_json
 
 Set = TypeVar("Set", Images, LabelledImages)
 
@@ -83,13 +85,19 @@ class FeatureStore:
             return torch.cat(list(self._pieces(pixels, digests, "images")))
         return self._kept(pixels, digests, "images")
 
+    def seconds(self, images: Images | LabelledImages) -> float:
+        """Return what computing a set took when it was computed; 0 for a set that is not kept."""
+        path = self.folder / f"{_name_of(_digests(images.pixels))}.json"
+        return float(json.loads(path.read_text())["seconds"]) if path.exists() else 0.0
+
     def _kept(self, pixels: Tensor, digests: NDArray[np.uint8], what: str) -> Tensor:
         """Return features from the cache, or write them there first, float32 ``[N, size]``, memory-mapped."""
-        path = self.folder / f"{_name_of(digests)}.npy"
+        path, start = self.folder / f"{_name_of(digests)}.npy", time.monotonic()
         if not path.exists():
             pieces = (piece.numpy() for piece in self._pieces(pixels, digests, what))
             write_array(path, (len(pixels), self.size), np.float32, pieces)
             write_array(path.with_suffix(".digests.npy"), digests.shape, np.uint8, [digests])
+            write_json(path.with_suffix(".json"), {"images": len(pixels), "seconds": time.monotonic() - start})
             self.__dict__.pop("_known", None)
         return map_array(path)
 
@@ -188,20 +196,17 @@ class Encoders:
             norm.momentum = None  # the mean over all batches
             norm.train()
         for part in pixels[: len(pixels) // SAMPLE_BATCH * SAMPLE_BATCH or len(pixels)].split(SAMPLE_BATCH):
-            self._through(own, part)
+            self._forward(own, part)
         found = {f"{name}.{key}": value.clone() for name, norm in norms.items() for key, value in norm.named_buffers()}
         save_tree(known, found)
         return found
 
-    @torch.no_grad()
     def _through(self, backbone: BackboneFeatures, pixels: Tensor) -> Tensor:
         """Send images through a backbone, in as large parts as memory takes."""
         parts, rest, size = [], pixels, CPU_BATCH if self.engine.device.type == "cpu" else BATCH
         while len(rest):
             try:
-                images = to_float(rest[:size].to(self.engine.device)).contiguous(memory_format=torch.channels_last)
-                with self.engine.autocast():
-                    parts.append(backbone(images).float().cpu())
+                parts.append(self._forward(backbone, rest[:size]))
             except torch.OutOfMemoryError:
                 if size == 1:
                     raise
@@ -210,6 +215,13 @@ class Encoders:
                 continue
             rest = rest[size:]
         return torch.cat(parts)
+
+    @torch.no_grad()
+    def _forward(self, backbone: BackboneFeatures, pixels: Tensor) -> Tensor:
+        images = to_float(pixels.to(self.engine.device)).contiguous(memory_format=torch.channels_last)
+        with self.engine.autocast():
+            features: Tensor = backbone(images)
+        return features.float().cpu()
 
 
 def _digests(pixels: Tensor) -> NDArray[np.uint8]:
