@@ -51,6 +51,19 @@ PHOTOS: Mapping[str, Any] = {
 }
 """What the presets ``photos`` have in common."""
 
+STAGE_ON_PHOTOS: Mapping[str, Any] = {
+    "stage_steps": 1000,
+    "target_batch_size": 192,
+    "ramp_start": 150,
+    "ramp_end": 450,
+    "teacher_decay": 0.99,
+    "threshold": 0.8,
+    "align": False,
+    "infomax_weight": 0.5,
+    "stage_weight_decay": 1e-3,
+}
+"""Self-training on a backbone's features."""
+
 SELF_TRAINED: Mapping[str, Any] = {
     "classifier": "conv7",
     "classifier_stage": "self-training",

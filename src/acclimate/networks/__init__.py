@@ -14,8 +14,9 @@ from acclimate.networks.classifiers import (
 from acclimate.networks.discriminators import NoisyDiscriminator, PooledDiscriminator
 from acclimate.networks.domain_statistics import DomainStatistics
 from acclimate.networks.initialisation import init_glorot, init_normal, parameter_count
-from acclimate.networks.patchgan import PatchGAN
+from acclimate.networks.patchgan import LargePatchGAN, PatchGAN
 from acclimate.networks.residual import ResidualGenerator
+from acclimate.networks.resnet import ResNetGenerator
 from acclimate.networks.unet import UNet
 
 __all__ = [
@@ -27,9 +28,11 @@ __all__ = [
     "DomainStatistics",
     "GTAClassifier",
     "ImageClassifier",
+    "LargePatchGAN",
     "NoisyDiscriminator",
     "PatchGAN",
     "PooledDiscriminator",
+    "ResNetGenerator",
     "ResidualGenerator",
     "UNet",
     "build_classifier",

@@ -49,3 +49,35 @@ class PatchGAN(nn.Module):
         """Map images ``[N, C, H, W]`` in [-1, 1] to logits ``[N, 1, H/4, W/4]``: what the sigmoid squashes."""
         result: Tensor = self.layers(images)
         return result
+
+
+class LargePatchGAN(nn.Module):
+    """The 70x70 PatchGAN that CycleGAN was published with, for photos (Zhu et al., arXiv:1703.10593, section 7.1).
+
+    With width 64 and 3 channels it has 2,765,633 parameters. Its outputs are not squashed.
+
+    Parameters
+    ----------
+    channels
+        Image channels, 1 or 3.
+    width
+        Channels of the first layer; 64 in the publication.
+    image_size
+        Height and width of the images; at least 32.
+    """
+
+    def __init__(self, channels: int = 3, width: int = 64, image_size: int = 128) -> None:
+        super().__init__()
+        if image_size < 32:
+            raise AcclimateError(f"image size {image_size} is too small for the large PatchGAN: use 32 or more")
+        layers: list[nn.Module] = [nn.Conv2d(channels, width, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
+        for number, stride in enumerate((2, 2, 1)):
+            inputs, outputs = width * 2**number, width * 2 ** (number + 1)
+            layers += [nn.Conv2d(inputs, outputs, 4, stride, 1, bias=False), instance_norm(outputs)]
+            layers.append(nn.LeakyReLU(0.2, inplace=True))
+        self.layers = Chain(*layers, nn.Conv2d(8 * width, 1, 4, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images ``[N, C, H, W]`` in [-1, 1] to how real patches look, about [0, 1]: ``[N, 1, H/8-2, W/8-2]``."""
+        result: Tensor = self.layers(images)
+        return result

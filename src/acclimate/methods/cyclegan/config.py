@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
-from acclimate.config import FAST, SELF_TRAINED, ClassifierName, SelectionRule, TranslationConfig
+from acclimate.config import FAST, SELF_TRAINED, STAGE_ON_PHOTOS, ClassifierName, SelectionRule, TranslationConfig
 from acclimate.methods.unet_config import UNetConfig
 
 SHORT: Mapping[str, Any] = {
@@ -52,6 +52,13 @@ class CycleConfig(UNetConfig):
         kind of a background; ``translation_noise`` should be as strong. 0 for none.
     pool
         Generated images that the discriminators are shown again later, a domain; 0 for none.
+    networks
+        paper: U-Nets and 23x23 PatchGANs, for digits; photos: what CycleGAN was published with, residual generators for
+        images of any size and 70x70 PatchGANs.
+    blocks
+        Residual blocks of a generator for photos.
+    crop
+        Height and width of the random part of each image that it is trained on; 0 for whole images.
     """
 
     cycle_weight: float = 8.0
@@ -61,10 +68,15 @@ class CycleConfig(UNetConfig):
     discriminator_ceiling: float = 1.0
     training_noise: float = 0.0
     pool: int = 0
+    networks: Literal["paper", "photos"] = "paper"
+    blocks: int = 6
+    crop: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._at_least(0, "pool", "cycle_weight", "identity_weight", "training_noise")
+        self._at_least(1, "blocks")
+        self._check("crop", self.crop <= (self.image_size or self.crop), "at most --image-size")
+        self._at_least(0, "pool", "crop", "cycle_weight", "identity_weight", "training_noise")
         self._positive_share("cycle_share", "identity_share")
         self._check("discriminator_ceiling", 0.5 < self.discriminator_ceiling <= 1, "above 0.5 and at most 1")
 
@@ -106,6 +118,22 @@ class CycleGANConfig(CycleConfig, TranslationConfig):
             "stage_steps": 1200,
         },
         "best": {**SHORT, "adapt": "offline", "semantic_weight": 0.5, "both_directions": True},
+        "photos": {
+            **STAGE_ON_PHOTOS,
+            "classifier_stage": "self-training",
+            "networks": "photos",
+            "crop": 128,
+            "steps": 2000,
+            "batch_size": 2,
+            "lr_decay": "linear",
+            "width": 32,
+            "discriminator_width": 32,
+            "identity_share": 0.5,
+            "cycle_weight": 10.0,
+            "ema": 0.995,
+            "snapshots": 10,
+            "select": "last",
+        },
         "demo": {
             **SELF_TRAINED,
             "select": "last",

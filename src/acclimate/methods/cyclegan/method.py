@@ -14,7 +14,7 @@ from acclimate.data.augmentation import POLICIES
 from acclimate.data.images import with_texture_noise
 from acclimate.methods.base import AdaptationData, DomainBatches, Method, Task, adam
 from acclimate.methods.cyclegan.config import CycleConfig, CycleGANConfig
-from acclimate.networks import ImageClassifier, PatchGAN, UNet, init_normal
+from acclimate.networks import ImageClassifier, LargePatchGAN, PatchGAN, ResNetGenerator, UNet, init_normal
 from acclimate.training.distributed import Processes
 from acclimate.training.engine import Engine
 from acclimate.training.loop import Phase, Stateful
@@ -55,10 +55,8 @@ class CycleGAN(Method):
     def __init__(self, config: CycleConfig, task: Task, engine: Engine) -> None:
         super().__init__(config, task, engine)
         self.config = config
-        shape = (task.channels, config.width, task.image_size)
-        self.G, self.F = (UNet(*shape, config.dropout, config.dropout_mode) for _ in range(2))
-        shape = (task.channels, config.discriminator_width, task.image_size)
-        self.D_X, self.D_Y = PatchGAN(*shape), PatchGAN(*shape)
+        self.G, self.F = (generator(config, task) for _ in range(2))
+        self.D_X, self.D_Y = (discriminator(config, task) for _ in range(2))
         init_normal(self)
         self.to(engine.device)
         self.average = WeightAverage(self.G, self.F, decay=config.ema) if config.ema else None
@@ -82,7 +80,7 @@ class CycleGAN(Method):
         def step(number: int) -> Mapping[str, Tensor]:
             self._decay_lr(config.lr_decay, config.lr, number, batches.steps, "generators", "discriminators")
             x, labels, y = batches[number]
-            return self.step(x, y, labels)
+            return self.step(random_crop(x, config.crop), random_crop(y, config.crop), labels)
 
         state: dict[str, Stateful] = {**self.pools}
         if self.average is not None:
@@ -184,6 +182,28 @@ class CycleGAN(Method):
 
     def translate_back(self, images: Tensor) -> Tensor:
         return self._redraw(self.generators[1], images)
+
+
+def generator(config: CycleConfig, task: Task) -> nn.Module:
+    """Return a generator as the settings say."""
+    if config.networks == "photos":
+        return ResNetGenerator(task.channels, config.width, config.blocks)
+    size = config.crop or task.image_size
+    return UNet(task.channels, config.width, size, config.dropout, config.dropout_mode)
+
+
+def discriminator(config: CycleConfig, task: Task) -> nn.Module:
+    """Return a discriminator as the settings say."""
+    network = LargePatchGAN if config.networks == "photos" else PatchGAN
+    return network(task.channels, config.discriminator_width, config.crop or task.image_size)
+
+
+def random_crop(images: Tensor, size: int) -> Tensor:
+    """Return a random part ``[N, C, size, size]`` of images, the same of each; 0 for whole images."""
+    if not size:
+        return images
+    top, left = (int(torch.randint(side - size + 1, ())) for side in images.shape[-2:])
+    return images[..., top : top + size, left : left + size]
 
 
 class ImagePool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from acclimate.config import SELF_TRAINED, AugmentName, ClassifierName, ClassifierStage, StageConfig
+from acclimate.config import SELF_TRAINED, STAGE_ON_PHOTOS, AugmentName, ClassifierName, ClassifierStage, StageConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,16 +25,6 @@ class SelfTrainingConfig(StageConfig):
         "paper": {},
         "fast": {**SELF_TRAINED, "classifier_images": 0, "stage_steps": 1500},
         "best": {},
-        "photos": {
-            "stage_steps": 1000,
-            "target_batch_size": 192,
-            "ramp_start": 150,
-            "ramp_end": 450,
-            "teacher_decay": 0.99,
-            "threshold": 0.8,
-            "align": False,
-            "infomax_weight": 0.5,
-            "stage_weight_decay": 1e-3,
-        },
+        "photos": STAGE_ON_PHOTOS,
         "demo": {"stage_steps": 700, "ramp_start": 100, "ramp_end": 200},
     }
