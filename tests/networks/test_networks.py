@@ -12,10 +12,12 @@ from acclimate.methods.gen_to_adapt.networks import ClassDiscriminator, FeatureG
 from acclimate.networks import (
     CLASSIFIERS,
     GTAClassifier,
+    LargePatchGAN,
     NoisyDiscriminator,
     PatchGAN,
     PooledDiscriminator,
     ResidualGenerator,
+    ResNetGenerator,
     UNet,
     build_classifier,
     init_glorot,
@@ -28,6 +30,8 @@ def test_parameter_counts_are_the_papers() -> None:
     assert parameter_count(UNet(3, 32)) == 2_918_435
     assert parameter_count(PatchGAN(3, 64)) == 224_897
     assert parameter_count(ResidualGenerator(3, 64, 6)) == 460_547
+    assert parameter_count(ResNetGenerator(3, 64, 6)) == 7_841_411
+    assert parameter_count(LargePatchGAN(3, 64)) == 2_765_633
     assert parameter_count(GTAClassifier(3, 10)) == 330_058
     assert parameter_count(build_classifier("dann", 3, 10, 32)) == 172_090
     assert parameter_count(build_classifier("dann-bn", 3, 10, 32)) == 221_752
@@ -80,19 +84,28 @@ def test_every_size_and_channel_count_keeps_shapes_and_ranges(image_size: int, c
     assert max(one.abs().max() for one in (*drawn, redrawn)) <= 1
 
 
-def test_patchgan_sees_23_by_23_pixels() -> None:
-    discriminator = PatchGAN(3, 8, 64).double()
+@pytest.mark.parametrize(("network", "seen"), [(PatchGAN, 23), (LargePatchGAN, 70)])
+def test_patchgans_see_patches_of_their_size(network: type[torch.nn.Module], seen: int) -> None:
+    discriminator = network(3, 8, 160).double()
     for module in discriminator.modules():
         if isinstance(
             module, torch.nn.GroupNorm
         ):  # a norm sees the whole map: the receptive field is the convolutions'
             module.forward = lambda x: x  # type: ignore[method-assign]
-    images = torch.rand(1, 3, 64, 64, dtype=torch.float64, requires_grad=True)
-    discriminator(images)[0, 0, 8, 8].backward()
+    images = torch.rand(1, 3, 160, 160, dtype=torch.float64, requires_grad=True)
+    discriminator(images)[0, 0, 9, 9].backward()
     assert images.grad is not None
     rows, columns = images.grad.abs().sum((0, 1)).nonzero(as_tuple=True)
-    assert rows.max() - rows.min() + 1 == 23
-    assert columns.max() - columns.min() + 1 == 23
+    assert rows.max() - rows.min() + 1 == seen
+    assert columns.max() - columns.min() + 1 == seen
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (37, 66), (128, 128)])
+def test_the_generator_for_photos_takes_any_size(shape: tuple[int, int]) -> None:
+    images = torch.rand(2, 3, *shape) * 2 - 1
+    redrawn = ResNetGenerator(3, 4, 1)(images)
+    assert redrawn.shape == images.shape
+    assert redrawn.abs().max() <= 1
 
 
 @pytest.mark.parametrize("network", [UNet, PatchGAN])

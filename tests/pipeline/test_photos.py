@@ -22,7 +22,7 @@ from acclimate.pipeline.choice import choose, typical_side
 from acclimate.pipeline.stages import _self_training, train_method
 from acclimate.reporting.page import write_report
 from acclimate.runs.adaptation import Adaptation
-from acclimate.runs.inference import measure, predict_files
+from acclimate.runs.inference import measure, predict_files, translate_files
 from acclimate.training.loop import train
 from acclimate.training.state import load_tree
 from helpers import tiny
@@ -98,7 +98,8 @@ def test_what_is_chosen_for_what(photos: Callable[..., Path], tmp_path: Path) ->
     named = [(choice.method, choice.preset) for choice in (choose(large), choose(small), choose("mnist"), choose(None))]
     assert named == [("self-training", "photos"), *[("cyclegan", "fast")] * 3]
     assert choose(large, "dann").preset == "photos"
-    assert choose(large, "cyclegan").preset == "fast"
+    assert choose(large, "cyclegan").preset == "photos"
+    assert choose(large, "cogan").preset == "fast"
     assert choose(large, None, "fast").method == "cyclegan"
     assert choose("mnist", None, "best").method == "self-training"
     assert choose(large).reason
@@ -187,3 +188,27 @@ def test_a_run_is_opened_again_with_its_backbone(photos: Callable[..., Path], tm
     pixels = run.target.images("test").pixels
     again = Adaptation(tmp_path / "run")
     assert torch.equal(again.classifier().probabilities(pixels), run.classifier().probabilities(pixels))
+
+
+def test_photos_are_redrawn_at_their_own_sizes(photos: Callable[..., Path], tmp_path: Path) -> None:
+    register_backbone("blocks", Backbone(Blocks(), 40))
+    folders = photos("a", (10, 60, 10)), photos("b", (150, 150, 200))
+    settings = {"steps": 2, "batch_size": 2, "width": 4, "discriminator_width": 4, "blocks": 1, "crop": 32}
+    run = adapt(
+        *folders,
+        method="cyclegan",
+        preset="photos",
+        backbone="blocks",
+        out=tmp_path / "run",
+        **{**SHORT, "image_size": 40},
+        **settings,
+    )
+    given = tmp_path / "given" / "below"
+    given.mkdir(parents=True)
+    for size in ((227, 227), (64, 48), (600, 50)):
+        Image.new("RGB", size, (10, 60, 10)).save(given / f"{size[0]}.jpg")
+    (given / "damaged.jpg").write_bytes(b"no image")
+    assert translate_files(run, given.parent, tmp_path / "out") == 3
+    for size in ((227, 227), (64, 48), (600, 50)):
+        with Image.open(tmp_path / "out" / "below" / f"{size[0]}.png") as image:
+            assert (image.size, image.mode) == (size, "RGB")

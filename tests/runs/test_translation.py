@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import Tensor
@@ -9,7 +11,7 @@ from torch import Tensor
 from acclimate.config import Config
 from acclimate.data.images import texture_noise, to_float
 from acclimate.methods.base import Method, Task
-from acclimate.runs.translation import Translator
+from acclimate.runs.translation import OVERLAP, TILE, Translator, tile_starts
 from acclimate.training.engine import Engine
 
 
@@ -52,3 +54,30 @@ def test_texture_noise_is_gray_and_has_three_scales() -> None:
     )
     assert near > 0.2
     assert abs(far) < 0.2
+
+
+@pytest.mark.parametrize("shape", [(30, 40), (512, 100), (513, 700), (1100, 520)])
+def test_a_whole_image_is_put_together_from_its_tiles(shape: tuple[int, int]) -> None:
+    pixels = torch.randint(0, 256, (3, *shape), dtype=torch.uint8)
+    assert torch.equal(translator(0.0).whole(pixels), pixels)
+
+
+def test_tiles_cover_a_side_and_are_never_larger() -> None:
+    for length in (1, 511, 512, 513, 960, 961, 4000):
+        starts = tile_starts(length)
+        assert starts[0] == 0
+        assert starts[-1] + min(TILE, length) == length
+        assert all(0 < after - before <= TILE - OVERLAP for before, after in pairwise(starts))
+
+
+def test_seams_are_blended_where_tiles_differ() -> None:
+    class Mean(Same):
+        def translate(self, images: Tensor) -> Tensor:
+            return images.mean().expand_as(images)
+
+    method = Mean(Config(), Task(3, 8, ("a", "b")), Engine())
+    pixels = torch.zeros(3, 20, 900, dtype=torch.uint8)
+    pixels[:, :, 450:] = 200
+    redrawn = Translator(method, Engine()).whole(pixels)[0, 0].int()
+    assert redrawn[-1] - redrawn[0] > 100
+    assert (redrawn.diff().abs() <= 4).all()

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -96,18 +97,41 @@ def read_image(
     DataError
         The file is not an image, is cut off, or holds more than :data:`MAX_PIXELS` pixels.
     """
+    with _opened(path) as image:
+        square = _fit(image, image_size, fit, interpolation)
+    return _to_tensor(square, channels)
+
+
+def read_whole(path: str | os.PathLike[str], channels: int) -> Tensor:
+    """Read one image file as :func:`read_image` does, but at its own size, uint8 ``[channels, H, W]``.
+
+    Raises
+    ------
+    DataError
+        As :func:`read_image`.
+    """
+    with _opened(path) as image:
+        return _to_tensor(image, channels)
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
+    """Yield an image file's content in RGB; say in one line what is wrong with it."""
     try:
         with Image.open(path) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise DataError(f"{path}: {image.width}x{image.height} pixels; the limit is {MAX_PIXELS:,}")
-            square = _fit(_to_rgb(ImageOps.exif_transpose(image)), image_size, fit, interpolation)
+            yield _to_rgb(ImageOps.exif_transpose(image))
     except Image.DecompressionBombError as error:
         raise DataError(f"{path}: {error}") from None
     except (OSError, SyntaxError, ValueError) as error:
         reason = "not a readable image" if "cannot identify" in str(error) else str(error) or type(error).__name__
         raise DataError(f"{path}: {reason}") from None
-    pixels = np.asarray(square.convert("L") if channels == 1 else square)
-    return torch.from_numpy(pixels.reshape(image_size, image_size, channels).copy()).permute(2, 0, 1)
+
+
+def _to_tensor(image: Image.Image, channels: int) -> Tensor:
+    pixels = np.asarray(image.convert("L") if channels == 1 else image)
+    return torch.from_numpy(pixels.reshape(image.height, image.width, channels).copy()).permute(2, 0, 1)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

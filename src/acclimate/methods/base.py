@@ -199,6 +199,11 @@ class Method(nn.Module):
         """Redraw target images, float ``[N, C, H, W]`` in [-1, 1], in the source's style."""
         raise TypeError(f"{self.name} does not translate images back")
 
+    @property
+    def redraws_any_size(self) -> bool:
+        """Whether :meth:`translate` takes images of any height and width."""
+        return False
+
     def forward(self, images: Tensor) -> Tensor:
         """Classify target images, float ``[N, C, H, W]`` in [-1, 1]; return logits ``[N, classes]``."""
         raise TypeError(f"{self.name} does not classify images")

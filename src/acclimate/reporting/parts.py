@@ -19,7 +19,7 @@ from acclimate.runs.adaptation import Adaptation
 from acclimate.runs.evaluation import EVALUATION_BATCH
 from acclimate.runs.kinds import KINDS
 from acclimate.runs.translation import BATCH
-from acclimate.training.engine import seed_for
+from acclimate.training.engine import in_parts, seed_for
 
 SAMPLE = 500
 NEIGHBOURS_OF = 192
@@ -89,7 +89,7 @@ class Parts:
     def translate(self, pixels: Tensor, *purpose: object, snapshot: int | None = None) -> Tensor:
         translator = self.translator if snapshot is None else self.adaptation.translator(snapshot)
         with self.engine.seeded(self.seed(*purpose)):
-            return torch.cat([translator(chunk).cpu() for chunk in pixels.split(BATCH)])
+            return in_parts(lambda part: translator(part).cpu(), pixels, self.engine.at_once(BATCH, pixels))
 
     def translated(self) -> None:
         self.translator = self.adaptation.translator()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from acclimate.data.images import to_float
 from acclimate.data.sets import LabelledImages
-from acclimate.training.engine import Engine
+from acclimate.training.engine import Engine, in_parts
 
 EVALUATION_BATCH = 500
 
@@ -107,8 +107,12 @@ def predict_logits(classifier: nn.Module, pixels: Tensor, engine: Engine) -> Ten
     They are computed in float32 unless the caller is under autocast.
     """
     classifier.eval()
-    chunks = [classifier(to_float(chunk.to(engine.device))).float().cpu() for chunk in pixels.split(EVALUATION_BATCH)]
-    return torch.cat(chunks)
+
+    def logits(part: Tensor) -> Tensor:
+        found: Tensor = classifier(to_float(part.to(engine.device)))
+        return found.float().cpu()
+
+    return in_parts(logits, pixels, engine.at_once(EVALUATION_BATCH, pixels))
 
 
 def summary(accuracies: Sequence[float], spread: str = "classifier seeds") -> dict[str, Any]:

@@ -15,7 +15,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,7 +31,7 @@ from acclimate.data.images import to_float
 from acclimate.data.sets import Images, LabelledImages
 from acclimate.networks.backbones import BackboneFeatures
 from acclimate.progress import progress
-from acclimate.training.engine import Engine
+from acclimate.training.engine import Engine, in_parts
 from acclimate.training.state import load_tree, save_tree, write_json
 
 Set = TypeVar("Set", Images, LabelledImages)
@@ -202,19 +202,9 @@ class Encoders:
         return found
 
     def _through(self, backbone: BackboneFeatures, pixels: Tensor) -> Tensor:
-        """Send images through a backbone, in as large parts as memory takes."""
-        parts, rest, size = [], pixels, CPU_BATCH if self.engine.device.type == "cpu" else BATCH
-        while len(rest):
-            try:
-                parts.append(self._forward(backbone, rest[:size]))
-            except torch.OutOfMemoryError:
-                if size == 1:
-                    raise
-                torch.cuda.empty_cache()
-                size = max(1, size // 2)
-                continue
-            rest = rest[size:]
-        return torch.cat(parts)
+        """Send images through a backbone, as many at once as memory takes."""
+        size = CPU_BATCH if self.engine.device.type == "cpu" else BATCH
+        return in_parts(partial(self._forward, backbone), pixels, size)
 
     @torch.no_grad()
     def _forward(self, backbone: BackboneFeatures, pixels: Tensor) -> Tensor:

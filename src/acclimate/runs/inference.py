@@ -8,21 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from acclimate.data.domains import Domain, check_pair, open_domain
+from acclimate.data.domains import DOMAINS, Domain, check_pair, open_domain
 from acclimate.data.domains.base import SPLITS, SplitName
-from acclimate.data.images import image_files, read_image, write_png
+from acclimate.data.images import image_files, read_image, read_whole, write_png
 from acclimate.errors import DataError
-from acclimate.progress import say
+from acclimate.progress import progress, say
 from acclimate.runs.adaptation import Adaptation
 from acclimate.runs.evaluation import EVALUATION_BATCH, summary
+from acclimate.runs.translation import Translator
 from acclimate.training.engine import seed_for
 
 
 def translate_files(adaptation: Adaptation, source: str | Path, output: Path, snapshot: int | None = None) -> int:
     """Redraw a domain's or folder's images as PNG files below ``output``; return how many.
 
-    A folder's images keep their relative paths, a domain's go to ``SPLIT/CLASS/NUMBER.png``.
+    A folder's images keep their relative paths, and their sizes where the method redraws images of any size; a domain's
+    go to ``SPLIT/CLASS/NUMBER.png``.
 
     Raises
     ------
@@ -32,6 +35,8 @@ def translate_files(adaptation: Adaptation, source: str | Path, output: Path, sn
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise DataError(f"{output} is not empty: name another folder")
     translator = adaptation.translator(snapshot)
+    if translator.method.redraws_any_size and Path(source).expanduser().is_dir() and str(source) not in DOMAINS:
+        return _translate_whole(adaptation, translator, Path(source).expanduser(), output)
     domain = open_domain(source, adaptation.data_options, adaptation.source.classes)
     written: set[Path] = set()
     for split in SPLITS:
@@ -41,13 +46,36 @@ def translate_files(adaptation: Adaptation, source: str | Path, output: Path, sn
         batches = translator.batches(images.pixels, seed_for(adaptation.config.seed, "files", split))
         translated = chain.from_iterable(batches)
         for path, pixels in zip(_file_names(domain, split), translated, strict=True):
-            file = output / path.with_suffix(".png")
-            if file in written:  # a.jpg beside a.png
-                file = output / path.with_name(f"{path.name}.png")
-            written.add(file)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_png(pixels, file)
+            _write(pixels, output, path, written)
     return len(written)
+
+
+def _translate_whole(adaptation: Adaptation, translator: Translator, folder: Path, output: Path) -> int:
+    """Redraw the images of a folder, each at its own size; unreadable ones are named and skipped."""
+    files, written = image_files(folder), set[Path]()
+    if not files:
+        raise DataError(f"no image in {folder} or below it")
+    seed = seed_for(adaptation.config.seed, "files")
+    with adaptation.engine.seeded(seed), progress("translating", len(files), unit="images") as bar:
+        for file in files:
+            try:
+                pixels = read_whole(file, adaptation.config.channels)
+            except DataError as error:
+                say(f"skipped {error}")
+            else:
+                _write(translator.whole(pixels), output, file.relative_to(folder), written)
+            bar.advance()
+    return len(written)
+
+
+def _write(pixels: Tensor, output: Path, name: Path, written: set[Path]) -> None:
+    """Write an image as a PNG file of its name below ``output``, and note it."""
+    file = output / name.with_suffix(".png")
+    if file in written:  # a.jpg beside a.png
+        file = output / name.with_name(f"{name.name}.png")
+    written.add(file)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_png(pixels, file)
 
 
 def predict_files(

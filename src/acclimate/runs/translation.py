@@ -13,9 +13,12 @@ from acclimate.data.images import to_float, to_uint8, with_texture_noise
 from acclimate.data.sets import LabelledImages
 from acclimate.methods.base import Method
 from acclimate.progress import progress
-from acclimate.training.engine import Engine
+from acclimate.training.engine import Engine, in_parts
 
 BATCH = 256
+
+TILE, OVERLAP = 512, 64
+"""Pixels of a tile's side, and of what two of them share."""
 
 
 class Translator:
@@ -42,26 +45,62 @@ class Translator:
         images = with_texture_noise(to_float(pixels.to(self.engine.device)), self.noise)
         return to_uint8(self.method.translate(images))
 
+    def whole(self, pixels: Tensor) -> Tensor:
+        """Redraw one image of any size, uint8 ``[C, H, W]`` from 16 pixels, in the CPU's memory.
+
+        What is larger than :data:`TILE` is redrawn in tiles, whose overlaps are blended, so that memory is bounded.
+        """
+        height, width = pixels.shape[-2:]
+        tops, lefts = tile_starts(height), tile_starts(width)
+        if len(tops) == len(lefts) == 1:
+            return self(pixels[None])[0].cpu()
+        total, weights = torch.zeros(pixels.shape), torch.zeros(height, width)
+        for top in tops:
+            for left in lefts:
+                tile = pixels[:, top : top + TILE, left : left + TILE]
+                part = slice(top, top + tile.shape[1]), slice(left, left + tile.shape[2])
+                weight = blending(tile.shape[1])[:, None] * blending(tile.shape[2])
+                total[:, *part] += to_float(self(tile[None])[0].cpu()) * weight
+                weights[part] += weight
+        return to_uint8(total / weights)
+
     def back(self, pixels: Tensor) -> Tensor:
         """Redraw target images in the source's style, uint8 ``[N, C, H, W]``, in the CPU's memory."""
-        parts = (to_float(part.to(self.engine.device)) for part in pixels.split(BATCH))
-        return torch.cat([to_uint8(self.method.translate_back(part)).cpu() for part in parts])
+
+        def redraw(part: Tensor) -> Tensor:
+            return to_uint8(self.method.translate_back(to_float(part.to(self.engine.device)))).cpu()
+
+        return in_parts(redraw, pixels, self.engine.at_once(BATCH, pixels))
 
     def all(self, pixels: Tensor, seed: int, *, description: str = "translating") -> Tensor:
         """Translate a whole set, uint8 ``[N, C, H, W]``, to the CPU's memory; ``seed`` drives whatever is drawn."""
         translated = torch.empty_like(pixels, memory_format=torch.contiguous_format)
-        batches = self.batches(pixels, seed, description=description)
-        for batch, room in zip(batches, translated.split(BATCH), strict=False):  # an empty set has no batch
-            room.copy_(batch)
+        done = 0
+        for batch in self.batches(pixels, seed, description=description):
+            translated[done : done + len(batch)] = batch
+            done += len(batch)
         return translated
 
     def batches(self, pixels: Tensor, seed: int, *, description: str = "translating") -> Iterator[Tensor]:
         """Yield what :meth:`all` returns, a batch at a time; nobody may draw at random before the last has come."""
         with self.engine.seeded(seed), progress(description, len(pixels), unit="images") as bar:
-            for start in range(0, len(pixels), BATCH):
-                batch = self(pixels[start : start + BATCH]).cpu()
+            size = self.engine.at_once(BATCH, pixels)
+            for start in range(0, len(pixels), size):
+                batch = self(pixels[start : start + size]).cpu()
                 yield batch
                 bar.advance(len(batch))
+
+
+def tile_starts(length: int) -> list[int]:
+    """Return where tiles start along a side of so many pixels; the last one ends with it."""
+    step = TILE - OVERLAP
+    return [min(start, max(0, length - TILE)) for start in range(0, max(1, length - OVERLAP), step)]
+
+
+def blending(length: int) -> Tensor:
+    """Return the weights of a tile's rows or columns, float ``[length]``: they rise over an overlap, and fall again."""
+    rising = (torch.arange(length) + 1) / (OVERLAP + 1)
+    return torch.minimum(rising, rising.flip(0)).clamp(max=1.0)
 
 
 class Cost:

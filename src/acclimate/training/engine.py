@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from acclimate.config import Precision
 from acclimate.errors import AcclimateError
@@ -54,6 +54,15 @@ class Engine:
             precision = "bfloat16" if gpu or (chosen.type == "cpu" and cpu_has_bf16()) else "float32"
         return cls(chosen, torch.bfloat16 if precision == "bfloat16" else None, processes())
 
+    def at_once(self, most: int, items: Tensor) -> int:
+        """Return how many of ``items``, images ``[N, C, H, W]`` or vectors, go through a network at once.
+
+        A CPU gets :data:`PIXELS_AT_ONCE`, as its memory is not asked; a GPU says itself what is too much.
+        """
+        if self.device.type == "cuda" or items.ndim < 4:
+            return most
+        return max(1, min(most, PIXELS_AT_ONCE // (items.shape[-2] * items.shape[-1])))
+
     def alone(self) -> Engine:
         """Return the same without the other processes, for what one of them does by itself."""
         return replace(self, processes=Processes())
@@ -75,6 +84,37 @@ class Engine:
         Convolutions run up to 1.5 times faster so on a CPU; networks with instance norm do not.
         """
         network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+PIXELS_AT_ONCE = 2**19
+"""Pixels of a batch on a CPU at most, where nothing is learnt: 512 images of 32 pixels, ten of 224."""
+
+
+def in_parts(compute: Callable[[Tensor], Tensor], items: Tensor, most: int) -> Tensor:
+    """Return ``compute(items)``, computed part by part and put together.
+
+    Parameters
+    ----------
+    compute
+        Maps ``[n, ...]``, some of the items, to ``[n, ...]`` on the CPU, without gradients.
+    items
+        ``[N, ...]``.
+    most
+        Items of a part. A part that does not fit into a GPU's memory is halved.
+    """
+    size, done = most, 0
+    results: list[Tensor] = []
+    while done < len(items) or not results:
+        try:
+            results.append(compute(items[done : done + size]))
+        except torch.OutOfMemoryError:
+            if size == 1:
+                raise
+            torch.cuda.empty_cache()
+            size = max(1, size // 2)
+        else:
+            done += size
+    return torch.cat(results)
 
 
 def _set_up_cuda(device: torch.device) -> None:

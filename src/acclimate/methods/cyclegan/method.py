@@ -177,6 +177,10 @@ class CycleGAN(Method):
         for name, network in zip("GF", self.generators, strict=True):
             network.load_state_dict(weights[name])
 
+    @property
+    def redraws_any_size(self) -> bool:
+        return self.config.networks == "photos"
+
     def translate(self, images: Tensor) -> Tensor:
         return self._redraw(self.generators[0], images)
 
