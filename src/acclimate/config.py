@@ -317,6 +317,10 @@ class StageConfig(Config):
         Keep the statistics of batch norm apart for the two domains.
     pseudo_weight
         Weight of the teacher's labels beside the source's.
+    tune_steps
+        Steps in which the whole backbone is trained, with ``tune`` all.
+    tune_batch_size
+        Images a domain in each of them.
     infomax_weight
         Weight of what the student's classes of target images tell: each sure, all classes used (arXiv:2002.08546).
     ramp_start
@@ -342,13 +346,17 @@ class StageConfig(Config):
     domain_statistics: bool = True
     pseudo_weight: float = 1.0
     infomax_weight: float = 0.0
+    tune_steps: int = 300
+    tune_batch_size: int = 24
     ramp_start: int = 400
     ramp_end: int = 900
     both_directions: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._at_least(1, "stage_steps", "target_batch_size")
+        self._at_least(1, "stage_steps", "target_batch_size", "tune_steps", "tune_batch_size")
+        tunes = bool(self.backbone) and self.classifier_stage == "self-training"
+        self._check("tune", self.tune == "head" or tunes, "head, unless it is self-training on a backbone")
         self._at_least(0, "stage_weight_decay", "pseudo_weight", "infomax_weight", "ramp_start", "ramp_end")
         self._share("redrawn_share", "threshold", "augment_end")
         self._positive_share("augment_until")

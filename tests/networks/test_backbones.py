@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from acclimate.errors import AcclimateError
-from acclimate.networks import Backbone, BackboneFeatures, open_backbone, register_backbone
+from acclimate.networks import Backbone, BackboneFeatures, TwoViews, open_backbone, register_backbone
 from acclimate.networks import backbones as module
 from acclimate.networks.efficientnet_lite import EfficientNetLite0
 
@@ -101,3 +102,26 @@ def test_the_identity_is_of_name_and_weights() -> None:
     assert one.identity() == same.identity() != other.identity()
     same.network[1].running_mean[0] = 1.0  # type: ignore[index, union-attr]
     assert one.identity() != same.identity()
+
+
+def test_two_views_are_those_of_both_statistics_and_share_their_weights() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    views = TwoViews(BackboneFeatures("own", Backbone(network), 8)).eval()
+    images = torch.rand(5, 3, 8, 8)
+    came_with = views.backbone(images)
+    network[1].running_mean += 1.0
+    network[1].running_var *= 2.0
+    seen = views(images)
+    assert torch.equal(seen[:, :4], came_with)
+    assert torch.equal(seen[:, 4:], views.backbone(images))
+    assert not torch.allclose(seen[:, 4:], came_with)
+    views.train()
+    before = network[1].running_mean.clone()
+    views(images).sum().backward()
+    assert not torch.equal(network[1].running_mean, before)  # the batch's, by the second view alone
+    assert network[1].training
+    assert torch.equal(views.eval()(images)[:, :4], came_with)
+    assert network[0].weight.grad.abs().sum() > 0
+    copied = copy.deepcopy(views)
+    assert torch.equal(copied(images), views(images))

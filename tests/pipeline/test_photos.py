@@ -19,7 +19,7 @@ from acclimate.errors import AcclimateError
 from acclimate.networks import Backbone, register_backbone
 from acclimate.pipeline.adapt import resume, start
 from acclimate.pipeline.choice import choose, typical_side
-from acclimate.pipeline.stages import _self_training, train_method
+from acclimate.pipeline.stages import _self_training, _train_head, _tuning, train_method
 from acclimate.reporting.page import write_report
 from acclimate.runs.adaptation import Adaptation
 from acclimate.runs.inference import measure, predict_files, translate_files
@@ -212,3 +212,46 @@ def test_photos_are_redrawn_at_their_own_sizes(photos: Callable[..., Path], tmp_
     for size in ((227, 227), (64, 48), (600, 50)):
         with Image.open(tmp_path / "out" / "below" / f"{size[0]}.png") as image:
             assert (image.size, image.mode) == (size, "RGB")
+
+
+def test_a_whole_backbone_is_tuned_from_its_head_and_goes_on_to_the_byte(
+    photos: Callable[..., Path], tmp_path: Path
+) -> None:
+    register_backbone("blocks", Backbone(Blocks(), 32))
+    folders = photos("a", (10, 60, 10)), photos("b", (150, 150, 200))
+    settings = {
+        "preset": "photos",
+        "backbone": "blocks",
+        "tune": "all",
+        "tune_steps": 12,
+        "tune_batch_size": 8,
+        "share_bars": False,
+        "checkpoint_every": 4,
+        **SHORT,
+    }
+    whole = adapt(*folders, out=tmp_path / "whole", **settings)
+    head = load_tree(whole.run.head("adapted-0"))["weights"]
+    tuned = weights_of(whole.run.model("adapted-0"))
+    assert not torch.equal(tuned["head.weight"], head["head.weight"])
+    assert not torch.equal(tuned["features.0.backbone.network.norm.weight"], Blocks().norm.weight)
+    assert whole.classifier().encode is None
+    assert whole.classifier("source-only").encode is not None
+
+    stopped = start(*folders, out=tmp_path / "stopped", **settings)
+    train_method(stopped)
+    _train_head(stopped, "adapted-0")
+    phase = _tuning(stopped, "adapted", "adapted-0").phase
+    phase.steps = 8
+    train(phase, stopped.run, stopped.engine, stopped.config.seed, checkpoint_every=4)
+    gone_on = weights_of(resume(stopped.run.path).run.model("adapted-0"))
+    assert all(torch.equal(value, gone_on[name]) for name, value in tuned.items())
+
+
+def test_the_backbone_learns_at_a_tenth_of_the_rate(photos: Callable[..., Path], tmp_path: Path) -> None:
+    register_backbone("blocks", Backbone(Blocks(), 32))
+    folders = photos("a", (10, 60, 10)), photos("b", (150, 150, 200))
+    run = start(*folders, preset="photos", backbone="blocks", tune="all", out=tmp_path / "run", **SHORT)
+    _train_head(run, "adapted-0")
+    head, backbone = _tuning(run, "adapted", "adapted-0").optimizer.param_groups
+    assert backbone["rate"] == pytest.approx(head["rate"] / 10)
+    assert len(backbone["params"]) == 2

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from acclimate.networks.backbones import Backbone, BackboneFeatures, open_backbone, register_backbone
+from acclimate.networks.backbones import Backbone, BackboneFeatures, TwoViews, open_backbone, register_backbone
 from acclimate.networks.chain import Chain
 from acclimate.networks.classifiers import (
     CLASSIFIERS,
     FEATURE_CLASSIFIERS,
+    FeatureClassifier,
     GTAClassifier,
     ImageClassifier,
+    TunedClassifier,
     build_classifier,
 )
 from acclimate.networks.discriminators import NoisyDiscriminator, PooledDiscriminator
@@ -26,6 +28,7 @@ __all__ = [
     "BackboneFeatures",
     "Chain",
     "DomainStatistics",
+    "FeatureClassifier",
     "GTAClassifier",
     "ImageClassifier",
     "LargePatchGAN",
@@ -34,6 +37,8 @@ __all__ = [
     "PooledDiscriminator",
     "ResNetGenerator",
     "ResidualGenerator",
+    "TunedClassifier",
+    "TwoViews",
     "UNet",
     "build_classifier",
     "init_glorot",

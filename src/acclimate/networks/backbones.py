@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, files
@@ -13,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from acclimate.config import Interpolation
 from acclimate.errors import AcclimateError, did_you_mean
@@ -107,6 +109,47 @@ class BackboneFeatures(nn.Module):
             digest.update(key.encode())
             digest.update(value.detach().cpu().flatten().view(torch.uint8).numpy().data)
         return digest.hexdigest()
+
+
+class TwoViews(nn.Module):
+    """A backbone under two statistics of batch norm, to be trained: images to features of twice the length.
+
+    First come those under the statistics that the backbone came with, which stay, then those under the network's own,
+    which are those of the batch while it trains.
+
+    Parameters
+    ----------
+    backbone
+        The backbone; its weights are shared by both.
+    """
+
+    def __init__(self, backbone: BackboneFeatures) -> None:
+        super().__init__()
+        self.backbone, self.feature_size = backbone, 2 * backbone.feature_size
+        self._norms = [module for module in backbone.modules() if isinstance(module, _BatchNorm)]
+        for number, norm in enumerate(self._norms):
+            for name, value in norm.named_buffers():
+                self.register_buffer(f"came_with_{number}_{name}", value.clone())
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images ``[N, 3, H, W]`` in [-1, 1] to features ``[N, feature_size]``."""
+        own = self.backbone(images)
+        with self._as_it_came():
+            came_with = self.backbone(images)
+        return torch.cat([came_with, own], 1)
+
+    @contextmanager
+    def _as_it_came(self) -> Iterator[None]:
+        kept = [(norm.training, dict(norm._buffers)) for norm in self._norms]
+        for number, norm in enumerate(self._norms):
+            norm.training = False
+            norm._buffers.update({name: self._buffers[f"came_with_{number}_{name}"] for name in norm._buffers})
+        try:
+            yield
+        finally:
+            for norm, (training, buffers) in zip(self._norms, kept, strict=True):
+                norm.training = training
+                norm._buffers.update(buffers)
 
 
 def open_backbone(name: str, weights: str = "") -> Backbone:

@@ -303,6 +303,28 @@ class BottleneckClassifier(FeatureClassifier):
         return Chain(*_standardised(size), *layers, nn.BatchNorm1d(256), nn.ReLU(inplace=True), nn.Dropout(0.5)), 256
 
 
+class TunedClassifier(ImageClassifier):
+    """A backbone and a classifier of its features in one network of images, to be trained as a whole.
+
+    Parameters
+    ----------
+    backbone
+        Maps images to features.
+    classifier
+        Classifies these.
+    """
+
+    def __init__(self, backbone: nn.Module, classifier: FeatureClassifier) -> None:
+        nn.Module.__init__(self)
+        self.features, self.feature_size = Chain(backbone, *classifier.features), classifier.feature_size
+        self.head = classifier.head
+
+    @property
+    def backbone(self) -> nn.Module:
+        """The backbone."""
+        return self.features[0]
+
+
 FEATURE_CLASSIFIERS: dict[ClassifierName, type[FeatureClassifier]] = {
     "linear": FeatureClassifier,
     "bottleneck": BottleneckClassifier,

@@ -45,6 +45,9 @@ WEAKENED = 0.3
 WARM_UP = 200
 """Steps in which the learning rate rises, a quarter of all at most."""
 
+SLOWER = 0.1
+"""The rate of a pretrained part, as a share of the others'."""
+
 FORGETTING = 0.01
 """Weight of a step's predictions in their running mean."""
 
@@ -87,6 +90,10 @@ class SelfTraining:
         Where to compute.
     seed
         Drives initial weights, order and views.
+    network
+        What to train on; None for a new classifier of the settings' kind.
+    slower
+        A part of it that learns at a tenth of the rate.
     """
 
     def __init__(
@@ -99,18 +106,25 @@ class SelfTraining:
         task: Task,
         engine: Engine,
         seed: int,
+        network: nn.Module | None = None,
+        slower: nn.Module | None = None,
     ) -> None:
         self.name, self.config, self.engine = name, config, engine
         self.redrawn, self.target = redrawn, target
         self.classes, self.steps = task.classes, config.stage_steps
         with engine.seeded(seed_for(seed, name, "weights")):
-            self.student = task.classifier(config.classifier)
+            self.student = network or task.classifier(config.classifier)
         engine.place(self.student)
         self.average = WeightAverage(self.student, decay=config.teacher_decay, warm=True, buffers=True)
         self.teacher = self.average.networks[0].eval()
         self.statistics = DomainStatistics(self.student)
+        slow = list(slower.parameters()) if slower else []
+        fast = [one for one in self.student.parameters() if all(one is not other for other in slow)]
+        groups = [{"params": fast, "rate": config.classifier_lr}]
+        if slow:
+            groups.append({"params": slow, "rate": SLOWER * config.classifier_lr})
         self.optimizer = torch.optim.AdamW(
-            self.student.parameters(), config.classifier_lr, weight_decay=config.stage_weight_decay, fused=True
+            groups, config.classifier_lr, weight_decay=config.stage_weight_decay, fused=True
         )
         self._set_policies(0)
         shares = torch.bincount(source.labels, minlength=len(task.classes)).float() / len(source)
@@ -171,7 +185,7 @@ class SelfTraining:
         t = to_float(rest[-1]) if self.target is not None else None
         self._set_policies(number)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.classifier_lr * self._lr_factor(number)
+            group["lr"] = group["rate"] * self._lr_factor(number)
         weight = self._weight(number)
         pseudo = self._pseudo_labels(t) if t is not None and weight > 0 else None
         self.student.train()

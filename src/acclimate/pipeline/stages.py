@@ -5,12 +5,14 @@ Each stage does what is not done yet: a run that was stopped goes on where it wa
 
 from __future__ import annotations
 
+import time
 from contextlib import nullcontext
 from typing import Any
 
 from acclimate.config import MethodConfig, StageConfig
 from acclimate.data.sets import LabelledImages
 from acclimate.errors import LostProcessError
+from acclimate.networks import TwoViews
 from acclimate.pipeline.bars import bar_path
 from acclimate.pipeline.classification import ClassifierTraining
 from acclimate.pipeline.directions import weigh_directions
@@ -18,13 +20,16 @@ from acclimate.pipeline.result import build_result
 from acclimate.pipeline.selection import select
 from acclimate.pipeline.self_training import SelfTraining
 from acclimate.pipeline.translated import redrawn_images, training_images, validation_images
-from acclimate.progress import say
+from acclimate.progress import clock, say
 from acclimate.reporting.samples import run_samples
 from acclimate.runs.adaptation import Adaptation, DomainName
-from acclimate.runs.kinds import KINDS, Kind, has_augmented_bars, recipe, self_trains
+from acclimate.runs.kinds import KINDS, Kind, has_augmented_bars, recipe, self_trains, tuning_recipe
 from acclimate.training.compilation import compile_networks, decide
 from acclimate.training.loop import Phase, train
 from acclimate.training.state import load_tree, save_tree, write_json
+
+TIMED = 32
+"""Images by which tuning is timed beforehand."""
 
 
 def run_stages(adaptation: Adaptation) -> dict[str, Any]:
@@ -125,8 +130,12 @@ def _is_wanted(adaptation: Adaptation, kind: Kind) -> bool:
 def _train_classifier(adaptation: Adaptation, kind: Kind, name: str) -> dict[str, Any]:
     is_paper_bar = kind in ("source-only", "target-only")
     build = _self_training if self_trains(adaptation.config) and not is_paper_bar else _supervised
+    seconds = 0.0
+    if kind == "adapted" and adaptation.config.tune == "all":
+        seconds += _train_head(adaptation, name)
+        build = _tuning
     training = build(adaptation, kind, name)
-    seconds = _train(adaptation, training.phase)
+    seconds += _train(adaptation, training.phase)
     weights, cost = training.classifier.state_dict(), training.translation()
     return {"weights": weights, "seconds": seconds, "translation": cost, "reused": False}
 
@@ -152,6 +161,43 @@ def _self_training(adaptation: Adaptation, kind: Kind, name: str) -> SelfTrainin
     of: DomainName = "target" if kind.startswith("target-only") else "source"
     source, task = adaptation.encoded(training_images(adaptation, kind), kind, of), adaptation.classifier_task(kind)
     return SelfTraining(name, source, redrawn, target, config, task, adaptation.engine, config.seed)
+
+
+def _train_head(adaptation: Adaptation, name: str) -> float:
+    """Train the classifier of frozen features that tuning starts from; return the seconds that it took."""
+    path = adaptation.run.head(name)
+    if adaptation.engine.processes.agree(not path.exists()):
+        training = _self_training(adaptation, "adapted", path.stem)
+        seconds = _train(adaptation, training.phase)
+        if adaptation.engine.processes.first:
+            save_tree(path, {"weights": training.classifier.state_dict(), "seconds": seconds})
+            adaptation.run.drop_checkpoints(path.stem)
+        adaptation.engine.processes.gather(None)
+    return float(load_tree(path)["seconds"])
+
+
+def _tuning(adaptation: Adaptation, kind: Kind, name: str) -> SelfTraining:
+    """Return the training of the whole backbone, with the head that its frozen features have got."""
+    config, images = tuning_recipe(adaptation.config), adaptation.data
+    network = adaptation.tuned_classifier(load_tree(adaptation.run.head(name))["weights"])
+    if isinstance(network.backbone, TwoViews):
+        network.backbone.backbone.load_state_dict(load_tree(adaptation.run.statistics("target")), strict=False)
+    say(f"{name}: {config.stage_steps} steps of the whole backbone, about {_tuning_time(adaptation, config)}")
+    redrawn = redrawn_images(adaptation) if adaptation.method_class.translates else None
+    sets = training_images(adaptation, kind), redrawn, images.target_train
+    return SelfTraining(name, *sets, config, adaptation.task, adaptation.engine, config.seed, network, network.backbone)
+
+
+def _tuning_time(adaptation: Adaptation, config: StageConfig) -> str:
+    """Estimate what tuning takes by some images' way forward: a step goes it for all, and about twice as far back."""
+    store, pixels = adaptation.encoder("adapted", "target"), adaptation.data.target_train.pixels[:TIMED]
+    assert store is not None
+    start = time.monotonic()
+    store.compute(pixels)
+    once = (time.monotonic() - start) / len(pixels)
+    images = 3 * (config.classifier_batch_size + config.target_batch_size) + config.target_batch_size
+    views = store.size // adaptation.encoders.plain.size if adaptation.encoders else 1
+    return clock(config.stage_steps * views * once * images)
 
 
 def _train(adaptation: Adaptation, phase: Phase) -> float:

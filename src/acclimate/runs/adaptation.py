@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -16,7 +18,7 @@ from acclimate.data.sets import Images, LabelledImages
 from acclimate.errors import RunError
 from acclimate.methods import find_config, find_method
 from acclimate.methods.base import AdaptationData, Method, Task
-from acclimate.networks.backbones import BackboneFeatures, open_backbone
+from acclimate.networks import BackboneFeatures, FeatureClassifier, TunedClassifier, TwoViews, open_backbone
 from acclimate.runs.directory import Run
 from acclimate.runs.evaluation import BothDirections, Classifier
 from acclimate.runs.features import Encoders, FeatureStore, Set
@@ -103,6 +105,16 @@ class Adaptation:
         return self.engine.processes.first_then_all(
             lambda: encoders.of_domain(file, lambda: getattr(self, of).images("train").pixels)
         )
+
+    def tuned_classifier(self, head: Mapping[str, Any] | None = None) -> TunedClassifier:
+        """Return the backbone and a classifier of its features, with the weights ``head``, as one network."""
+        assert self.encoders is not None
+        features = self.classifier_task("adapted").classifier(recipe(self.config, "adapted").classifier)
+        assert isinstance(features, FeatureClassifier)
+        if head is not None:
+            features.load_state_dict(head)
+        backbone = copy.deepcopy(self.encoders.backbone).train()
+        return TunedClassifier(TwoViews(backbone) if self.encoders.by_domain else backbone, features)
 
     def encoded(self, images: Set, kind: Kind, of: DomainName) -> Set:
         """Return a set of a domain's images as a kind of classifier sees it."""
@@ -271,7 +283,8 @@ class Adaptation:
         return BothDirections(self._classifier("adapted"), back, redraw, weight)
 
     def _classifier(self, kind: Kind, trainings: int | None = None) -> Classifier:
-        encode = self.encoder(kind)
+        tuned = kind == "adapted" and self.config.tune == "all"
+        encode = None if tuned else self.encoder(kind)
         if kind == "adapted" and self.method_decides:
             return Classifier([self.method()], self.task.classes, self.engine, encode)
         networks = []
@@ -281,7 +294,11 @@ class Adaptation:
                 raise RunError(
                     f"{self.run.path} has no classifier {name!r}: go on with acclimate run --resume {self.run.path}"
                 )
-            network = self.classifier_task(kind).classifier(recipe(self.config, kind).classifier)
+            network = (
+                self.tuned_classifier()
+                if tuned
+                else self.classifier_task(kind).classifier(recipe(self.config, kind).classifier)
+            )
             network.load_state_dict(load_tree(path)["weights"])
             networks.append(network.to(self.engine.device).eval())
         return Classifier(networks, self.task.classes, self.engine, encode)

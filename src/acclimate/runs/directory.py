@@ -108,6 +108,10 @@ class Run(TrainingRecord):
         """Return where a model's weights lie or will lie."""
         return self.path / "models" / f"{name}.safetensors"
 
+    def head(self, name: str) -> Path:
+        """Return where the classifier of frozen features lies, or will lie, that a tuned one started from."""
+        return self.path / "models" / "heads" / f"{name}-head.safetensors"
+
     def statistics(self, of: str) -> Path:
         """Return where the statistics of the backbone's batch norm on a domain lie or will lie."""
         return self.path / "statistics" / f"{of}.safetensors"

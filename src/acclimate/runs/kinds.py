@@ -31,6 +31,20 @@ def is_paper_stage(config: Config) -> bool:
     return config.augment == "none" and not self_trains(config)
 
 
+def tuning_recipe(config: Config) -> StageConfig:
+    """Return the settings that a whole backbone is trained with, once its head is."""
+    assert isinstance(config, StageConfig)
+    return replace(
+        config,
+        stage_steps=config.tune_steps,
+        classifier_batch_size=config.tune_batch_size,
+        target_batch_size=config.tune_batch_size,
+        augment="photos",
+        ramp_start=0,
+        ramp_end=config.tune_steps // 10,
+    )
+
+
 def recipe(config: Config, kind: Kind) -> Config:
     """Return the settings that a kind of classifier is trained with.
 
@@ -40,7 +54,9 @@ def recipe(config: Config, kind: Kind) -> Config:
     if is_paper_stage(config) or kind == "adapted":
         return config
     if config.backbone:
-        return replace(config, classifier_stage="supervised") if isinstance(config, StageConfig) else config
+        return (
+            replace(config, classifier_stage="supervised", tune="head") if isinstance(config, StageConfig) else config
+        )
     if kind in ("source-only", "target-only"):
         own = {item.name for item in fields(config)}
         return replace(config, **{name: value for name, value in PAPER_BARS.items() if name in own})
