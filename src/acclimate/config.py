@@ -124,6 +124,9 @@ class Config:
         Give source and target non-overlapping halves of the training content where they share it (mnist, mnist-m).
     strict
         Refuse folders with unreadable images instead of skipping those.
+    classes
+        Rules that rename and merge the classes of one's own images, or a file of them: pickup, truck -> vehicle; one a
+        line, or with semicolons between.
     precision
         What convolutions are computed in; auto takes bfloat16 where the hardware has it.
     checkpoint_every
@@ -169,6 +172,7 @@ class Config:
     tune: Tune = "head"
     disjoint: bool = False
     strict: bool = False
+    classes: str = ""
     precision: Precision = "auto"
     checkpoint_every: int = 500
     select: SelectionRule = "last"

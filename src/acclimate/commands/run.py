@@ -126,9 +126,9 @@ def _peek(tokens: Sequence[str], option: str) -> str | None:
 
 
 def _source(tokens: Sequence[str]) -> str | None:
-    """Return what seems to be the source: the first of two words in a row that is a folder."""
-    for token, following in pairwise(tokens):
-        if not token.startswith("-") and not following.startswith("-") and Path(token).expanduser().is_dir():
+    """Return what seems to be the source that ``run`` is given: the first of two words in a row that is there."""
+    for token, following in pairwise(tokens[1:] if tokens[:1] == ["run"] else []):
+        if not token.startswith("-") and not following.startswith("-") and Path(token).expanduser().exists():
             return token
     return None
 

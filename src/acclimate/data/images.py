@@ -102,6 +102,13 @@ def read_image(
     return _to_tensor(square, channels)
 
 
+def fit_image(
+    image: Image.Image, image_size: int, channels: int, fit: Fit = "stretch", interpolation: Interpolation = "bilinear"
+) -> Tensor:
+    """Bring an image of Pillow's to the working size, uint8 ``[channels, image_size, image_size]``."""
+    return _to_tensor(_fit(_to_rgb(image), image_size, fit, interpolation), channels)
+
+
 def read_whole(path: str | os.PathLike[str], channels: int) -> Tensor:
     """Read one image file as :func:`read_image` does, but at its own size, uint8 ``[channels, H, W]``.
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from acclimate.config import Config, MethodConfig
-from acclimate.data.domains import DOMAINS, DataOptions, check_pair, open_domain
+from acclimate.data.classes import read_class_rules
+from acclimate.data.domains import DOMAINS, DataOptions, Domain, check_pair, open_domain
 from acclimate.data.domains.base import default_data_root
 from acclimate.errors import AcclimateError, DataError
 from acclimate.methods import find_config, find_method
@@ -24,8 +25,8 @@ from acclimate.training.engine import Engine
 
 
 def adapt(
-    source: str | Path,
-    target: str | Path,
+    source: Any,
+    target: Any,
     *,
     method: str | None = None,
     preset: str | None = None,
@@ -39,7 +40,8 @@ def adapt(
     Parameters
     ----------
     source, target
-        A domain's name or a folder of images; the source's images lie in one folder a class.
+        A domain's name; a folder of images, the source's in one folder a class; a table of them, ``.csv`` or
+        ``.jsonl``; or arrays, tensors, a dataset (:class:`acclimate.data.domains.in_memory.InMemory`).
     method
         A name in :func:`acclimate.methods.method_names`; None for what :func:`acclimate.pipeline.choice.choose` takes:
         ``self-training`` for photos and for the preset ``best``, else ``cyclegan``.
@@ -87,8 +89,8 @@ def resume(run: Run | str | Path, device: str | None = None) -> Adaptation:
 
 
 def start(
-    source: str | Path,
-    target: str | Path,
+    source: Any,
+    target: Any,
     *,
     method: str | None = None,
     preset: str | None = None,
@@ -105,6 +107,8 @@ def start(
     config_class = find_config(method)
     asked = config_class.preset(preset, **settings)
     config = with_backbone(asked, method)
+    if config.classes:
+        config = replace(config, classes=read_class_rules(config.classes))
     if isinstance(config, MethodConfig):
         processes().check_batch(config.batch_size)
     Engine.choose(device, config.precision)
@@ -115,12 +119,13 @@ def start(
     check_pair(opened, aim)
     if method == "target-only" and not aim.has_labels:
         raise DataError(f"{aim.name} has no labels, and target-only trains on them")
-    names = [_slug(opened.name), _slug(str(target)), method, preset, str(config.seed)]
+    specs = [_spec(value, domain) for value, domain in ((source, opened), (target, aim))]
+    names = [*map(_slug, specs), method, preset, str(config.seed)]
     path, group = Path(out or Path("runs") / "-".join(names)).expanduser(), processes()
     stored = {
         "schema": SCHEMA,
-        "source": _spec(source),
-        "target": _spec(target),
+        "source": specs[0],
+        "target": specs[1],
         "method": method,
         "preset": preset,
         "changes": asked.changes_from(config_class.preset(preset)),
@@ -148,10 +153,13 @@ def with_backbone(config: Config, method: str) -> Config:
     return replace(config, image_size=config.image_size or backbone.image_size, interpolation=backbone.interpolation)
 
 
-def _spec(name: str | Path) -> str:
-    """Return a domain's name, or a folder's full path, so that the run can be resumed from anywhere."""
-    return str(name) if str(name) in DOMAINS else str(Path(name).expanduser().resolve())
+def _spec(value: Any, domain: Domain) -> str:
+    """Return what a run knows a domain by: its name, or a path in full, so that it can be resumed from anywhere."""
+    if not isinstance(value, str | Path):
+        domain.prepare()  # it is found in the cache by its name afterwards
+        return domain.name
+    return str(value) if str(value) in DOMAINS else str(Path(value).expanduser().resolve())
 
 
-def _slug(name: str | Path) -> str:
-    return str(name) if str(name) in DOMAINS else Path(name).expanduser().resolve().name or "folder"
+def _slug(spec: str) -> str:
+    return spec if spec in DOMAINS else Path(spec).name.replace(":", "-") or "folder"

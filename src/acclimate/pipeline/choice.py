@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
+from acclimate.errors import DataError
 from acclimate.methods import find_config
 
 METHOD, PRESET = "cyclegan", "fast"
@@ -27,7 +29,7 @@ class Choice:
     reason: str = ""
 
 
-def choose(source: str | Path | None, method: str | None = None, preset: str | None = None) -> Choice:
+def choose(source: Any, method: str | None = None, preset: str | None = None) -> Choice:
     """Choose what is not given by what the source is.
 
     A folder of photos takes the preset ``photos``, by self-training on features of a pretrained backbone; ``best`` is
@@ -49,22 +51,30 @@ def choose(source: str | Path | None, method: str | None = None, preset: str | N
     return Choice(method or METHOD, PRESET)
 
 
-def typical_side(source: str | Path) -> int:
-    """Return the median of the shorter sides of a folder's images, in pixels; 0 for what is no folder of images."""
+def image_size(file: Path) -> tuple[int, int] | None:
+    """Return width and height of an image file by its header; None for what cannot be read, which reading will say."""
     from PIL import Image
 
-    from acclimate.data.domains import DOMAINS
-    from acclimate.data.images import image_files
+    try:
+        with Image.open(file) as image:
+            return image.size
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
 
-    folder = Path(source).expanduser()
-    if str(source) in DOMAINS or not folder.is_dir():
+
+def typical_side(source: Any) -> int:
+    """Return the median of the shorter sides of a user's own images, in pixels; 0 for domains and what has none."""
+    from acclimate.data.domains import open_own
+    from acclimate.data.domains.in_memory import first_sizes
+
+    try:
+        if not isinstance(source, str | Path):
+            sizes = first_sizes(source, LOOKED_AT)
+        else:
+            own = open_own(source)
+            items = own.items if own else []
+            looked_at = items[:: max(1, len(items) // LOOKED_AT)]
+            sizes = [size for item in looked_at if own and (size := image_size(own.folder / item.name))]
+    except DataError:  # opening it in earnest will say so
         return 0
-    files = image_files(folder)
-    sides = []
-    for file in files[:: max(1, len(files) // LOOKED_AT)]:
-        try:
-            with Image.open(file) as image:
-                sides.append(min(image.size))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-            continue  # reading it in earnest will say so
-    return int(median(sides)) if sides else 0
+    return int(median(map(min, sizes))) if sizes else 0

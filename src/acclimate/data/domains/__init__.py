@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from acclimate.data.domains.base import DataOptions, Domain
 from acclimate.data.domains.digits import Digits, DigitsM
 from acclimate.data.domains.folder import Folder
+from acclimate.data.domains.in_memory import PREFIX, InMemory, Remembered
+from acclimate.data.domains.manifest import SUFFIXES, Manifest
 from acclimate.data.domains.mnist import MNIST
 from acclimate.data.domains.mnist_m import MNISTM
 from acclimate.data.domains.svhn import SVHN, SVHN8k
@@ -22,13 +25,14 @@ DOMAINS: dict[str, type[Domain]] = {
 }
 
 
-def open_domain(name: str | Path, options: DataOptions | None = None, classes: Sequence[str] | None = None) -> Domain:
-    """Open a domain by name, or a folder of images by path.
+def open_domain(name: Any, options: DataOptions | None = None, classes: Sequence[str] | None = None) -> Domain:
+    """Open a domain by name, a folder of images or a table of them by path, or images that are handed over.
 
     Parameters
     ----------
     name
-        A name in :data:`DOMAINS`, else a folder; ``./digits`` is the folder where a name is the same.
+        A name in :data:`DOMAINS`, else a folder, or a ``.csv`` or ``.jsonl`` (:class:`Manifest`); ``./digits`` is the
+        folder where a name is the same. What is neither text nor path is read as :class:`InMemory` says.
     options
         Image size, channels, where data lies.
     classes
@@ -39,14 +43,30 @@ def open_domain(name: str | Path, options: DataOptions | None = None, classes: S
     DataError
         Neither a domain nor a folder.
     """
+    if not isinstance(name, str | Path):
+        return InMemory(name, options, classes)
     text = str(name)
+    if text.startswith(PREFIX):
+        return Remembered(text, options, classes)
     if text in DOMAINS:
         return DOMAINS[text](options)
     path = Path(name).expanduser()
+    if path.suffix in SUFFIXES and not path.is_dir():
+        return Manifest(path, options, classes)
     if path.exists() or "/" in text:
         return Folder(path, options, classes)
     known = ", ".join(DOMAINS)
     raise DataError(f"no domain and no folder named {text!r}.{did_you_mean(text, DOMAINS)} Domains: {known}")
+
+
+def open_own(name: str | Path) -> Folder | Manifest | None:
+    """Open a user's own files only to look at them, whatever their classes; None for a domain and for no such files."""
+    path = Path(name).expanduser()
+    if str(name) in DOMAINS or not path.exists():
+        return None
+    if path.is_dir():
+        return Folder(path, classes=())
+    return Manifest(path, classes=()) if path.suffix in SUFFIXES else None
 
 
 def check_pair(source: Domain, target: Domain) -> None:

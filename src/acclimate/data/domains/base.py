@@ -57,6 +57,8 @@ class DataOptions:
         How a user's images are resized; published sets are resized bilinearly.
     strict
         Refuse a folder with unreadable images instead of skipping them.
+    classes
+        Rules that rename and merge the classes of a user's images, such as ``pickup, truck -> vehicle``.
     data_root
         Folder with one subfolder a publisher.
     download
@@ -68,6 +70,7 @@ class DataOptions:
     fit: Fit = "stretch"
     interpolation: Interpolation = "bilinear"
     strict: bool = False
+    classes: str = ""
     data_root: Path = field(default_factory=default_data_root)
     download: bool = True
 
@@ -86,6 +89,7 @@ class DataOptions:
             fit=config.fit,
             interpolation=config.interpolation,
             strict=config.strict,
+            classes=config.classes,
             data_root=data_root,
         )
 

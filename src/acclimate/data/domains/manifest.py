@@ -1,0 +1,97 @@
+"""A table of a user's own images, as CSV or JSON lines: a path, a class and perhaps a split in each row."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from acclimate.data.domains.base import DataOptions
+from acclimate.data.domains.folder import SPLIT_FOLDERS
+from acclimate.data.domains.own import Item, OwnImages
+from acclimate.data.images import read_image
+from acclimate.errors import DataError
+
+SUFFIXES = (".csv", ".jsonl", ".ndjson")
+
+
+class Manifest(OwnImages):
+    """The images that a table names.
+
+    Its columns, or the keys of its lines, are ``path``, relative to the table's folder unless absolute, and where they
+    are known ``label`` and ``split`` (train, val or test).
+
+    Parameters
+    ----------
+    path
+        The table, ``.csv`` or ``.jsonl``.
+    options
+        Size, channels, fit, strictness.
+    classes
+        Class names; None takes the table's.
+
+    Raises
+    ------
+    DataError
+        No such file, a damaged one, a row without a path or with another split, fewer than two classes.
+    """
+
+    def __init__(self, path: Path, options: DataOptions | None = None, classes: Sequence[str] | None = None) -> None:
+        self.path = Path(path).expanduser()
+        items = [self._item(number, row) for number, row in self._rows()]
+        if not items:
+            raise DataError(f"{self.path} names no image")
+        without = [item.name for item in items if not item.label]
+        if classes is None and without:
+            raise DataError(f"{self.path} is to be a source, but {without[0]} has no label in it")
+        super().__init__(str(path), str(self.path.resolve()), items, options, classes)
+
+    def _rows(self) -> Iterator[tuple[int, Mapping[str, object]]]:
+        """Yield the number and the content of each row."""
+        try:
+            with open(self.path, newline="", encoding="utf-8-sig") as file:
+                if self.path.suffix == ".csv":
+                    table = csv.DictReader(file, skipinitialspace=True)
+                    if "path" not in (table.fieldnames or ()):
+                        raise DataError(f"{self.path}: its first line names no column path (beside label and split)")
+                    yield from ((table.line_num, row) for row in table)
+                else:
+                    for number, line in enumerate(file, 1):
+                        if line.strip():
+                            yield number, json.loads(line)
+        except (OSError, csv.Error, ValueError) as error:
+            raise DataError(f"cannot read {self.path}: {error}") from None
+
+    def _item(self, number: int, row: Mapping[str, object]) -> Item:
+        where = f"{self.path}, line {number}"
+        if not isinstance(row, dict) or not row.get("path"):
+            raise DataError(f"{where}: no path")
+        split = str(row.get("split") or "").strip()
+        if split and split not in SPLIT_FOLDERS:
+            raise DataError(f"{where}: split {split!r} is none of {', '.join(SPLIT_FOLDERS)}")
+        label = row.get("label")
+        return Item(str(row["path"]), "" if label is None else str(label).strip(), SPLIT_FOLDERS.get(split))
+
+    @property
+    def folder(self) -> Path:
+        """Where relative paths start."""
+        return self.path.parent
+
+    @property
+    def slug(self) -> str:
+        return "".join(c if c.isalnum() else "-" for c in self.path.stem)[:40] or "table"
+
+    def stamp(self, item: Item) -> str:
+        try:
+            stat = (self.path.parent / item.name).stat()
+        except OSError:
+            return "missing"
+        return f"{stat.st_size}:{stat.st_mtime_ns}"
+
+    def load(self, item: Item) -> Tensor:
+        options = self.options
+        file = self.path.parent / Path(item.name).expanduser()
+        return read_image(file, options.image_size, options.channels, options.fit, options.interpolation)
