@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 .PHONY: demo test lint readme clean
 
-demo: .venv/runtime  ## Run the whole method on the embedded digits: four to six minutes
+demo: .venv/runtime  ## Run the whole method on the embedded digits: a few minutes
 	@if [ -e runs/demo/config.json ]; then $(BIN)/acclimate run --resume runs/demo; \
 	else $(BIN)/acclimate run digits digits-m --preset demo --out runs/demo; fi
 
@@ -17,7 +17,7 @@ lint: .venv/dev  ## Check style and types
 	$(BIN)/mypy
 
 readme: .venv/runtime  ## Write the tables of README.md and docs/results/README.md anew from the result files
-	$(BIN)/acclimate table docs/results/mnist-*-fast-*.json --layout matrix --into README.md
+	$(BIN)/acclimate table docs/results/mnist-*-fast-*.json docs/results/mnist-*-best-*.json --layout matrix --into README.md
 	$(BIN)/acclimate table docs/results --into docs/results/README.md
 
 .venv/pip:

@@ -65,7 +65,8 @@ class Bench:
         return AdaptationData(source, source.first(64), self.target.first(count), paired=True)
 
     def method(self, name: str, engine: Engine | None = None, **settings: Any) -> Method:
-        config = find_config(name).preset("fast", **settings)
+        config_class = find_config(name)
+        config = config_class.preset("short" if "short" in config_class.presets else "fast", **settings)
         torch.manual_seed(0)
         return find_method(name)(config, self.task, engine or self.engine)
 

@@ -111,7 +111,7 @@ def stepper(domain: Domain, way: str, engine: Engine) -> Callable[[], Any]:
     share, feed.SHARE = feed.SHARE, 1.0 if way == "in memory" else 0.0
     try:
         step, _ = our_step(
-            LabelledImages(pixels, labelled.labels), Images(pixels), engine, CycleGANConfig.preset("fast")
+            LabelledImages(pixels, labelled.labels), Images(pixels), engine, CycleGANConfig.preset("short")
         )
     finally:
         feed.SHARE = share

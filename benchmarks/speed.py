@@ -154,9 +154,9 @@ def measure_epoch(x: LabelledImages, y: Images, engine: Engine) -> dict[str, flo
 
 
 def measure_pipeline(root: str | None, device: str, out: Path, steps: dict[str, Any]) -> dict[str, Any]:
-    """Run the whole ``fast`` pipeline from an empty cache; beside it, the textbook's 6,400 steps of the notebook."""
+    """Run the whole ``short`` pipeline from an empty cache; beside it, the textbook's 6,400 steps of the notebook."""
     pair = ["mnist", "mnist-m"] if root else ["digits", "digits-m"]
-    words = [sys.executable, "-m", "acclimate", "run", *pair, "--preset", "fast", "--device", device]
+    words = [sys.executable, "-m", "acclimate", "run", *pair, "--preset", "short", "--device", device]
     words += ["--out", str(out), *(["--data-root", root] if root else [])]
     with tempfile.TemporaryDirectory() as cache:
         begin = time.perf_counter()
@@ -228,7 +228,7 @@ def one_of_several(preset: str, device: str, rounds: int) -> None:
 def measure_two_runs(device: str, rounds: int) -> dict[str, float]:
     """Milliseconds until both of two runs made a step: after each other on all threads, or at once on half of them."""
     threads = os.cpu_count() or 1
-    words = [sys.executable, __file__, "--one-of-several", "fast", "--device", device, "--rounds", str(5 * rounds)]
+    words = [sys.executable, __file__, "--one-of-several", "short", "--device", device, "--rounds", str(5 * rounds)]
 
     def at_once(count: int, threads: int) -> float:
         environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
@@ -325,7 +325,9 @@ def main() -> None:
     parser.add_argument("--data-root", default=os.environ.get("ACCLIMATE_DATA"))
     parser.add_argument("--device", default="auto")
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--pipeline", type=Path, metavar="RUN", help="a new folder: run the fast pipeline in it too")
+    parser.add_argument(
+        "--pipeline", type=Path, metavar="RUN", help="a new folder: run the pipeline of short in it too"
+    )
     parser.add_argument("--one-of-several", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one_of_several:
@@ -345,14 +347,14 @@ def main() -> None:
         "keras 3 step, width 32, batch 32": lambda: measure_keras(x, y, engine, rounds),
         "presets": lambda: measure_presets(root, arguments.device),
         "data parallel, ms a step of both": lambda: measure_processes(arguments.device),
-        "two runs, ms a step of fast": lambda: measure_two_runs(arguments.device, rounds),
+        "two runs, ms a step of short": lambda: measure_two_runs(arguments.device, rounds),
         "growth, ms a step": lambda: measure_growth(root, engine, max(3, rounds // 3)),
         "translation": lambda: measure_translation(x, y, engine, rounds),
         "classifier step": lambda: measure_classifier(x, engine, rounds),
         "command line, s": lambda: measure_start(root),
     }
     if arguments.pipeline:
-        parts["fast pipeline"] = lambda: measure_pipeline(
+        parts["short pipeline"] = lambda: measure_pipeline(
             root, arguments.device, arguments.pipeline, result["cyclegan step"]
         )
     for name, measure in parts.items():

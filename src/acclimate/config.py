@@ -88,10 +88,9 @@ PAPER_BARS: Mapping[str, Any] = {
     "classifier_stage": "supervised",
     "augment": "none",
     "classifier_batch_size": 256,
-    "classifier_lr": 5e-3,
 }
-"""The paper's recipe but for its length, which ``classifier_epochs`` sets: by it the paper's bars are trained in a run
-whose own classifier stage is another."""
+"""The paper's recipe, by which the paper's bars are trained in a run whose own classifier stage is another; but for its
+length and its rate, which ``classifier_epochs`` and ``classifier_lr`` set."""
 
 
 @dataclass(frozen=True, kw_only=True)

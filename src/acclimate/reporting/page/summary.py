@@ -21,6 +21,13 @@ MEANINGS = {
 }
 
 
+ON_FEATURES = {
+    "source-only": "a linear classifier of the backbone's features, without adaptation",
+    "target-only": "the same, trained on target labels, which adaptation does not have",
+}
+"""What the bars are in a run with a backbone."""
+
+
 @dataclass(frozen=True)
 class Bar:
     """A classifier's accuracy on the target's test images, in %, and what the classifier is."""
@@ -35,7 +42,8 @@ class Bar:
 
 def bars(result: Mapping[str, Any], kind: str) -> list[Bar]:
     """Return the accuracies that a result has, lowest bar first."""
-    return [Bar(one, KIND_NAMES[one], MEANINGS[one], *_percent(part)) for one, part in accuracies(result, kind).items()]
+    meanings = {**MEANINGS, **(ON_FEATURES if result["config"].get("backbone") else {})}
+    return [Bar(one, KIND_NAMES[one], meanings[one], *_percent(part)) for one, part in accuracies(result, kind).items()]
 
 
 def _percent(part: Mapping[str, Any]) -> tuple[float, float, list[float]]:
@@ -121,9 +129,10 @@ class Summary:
         if result["accuracy"] is not None:
             count, spread = len(result["accuracy"]["runs"]), result["accuracy"]["spread"]
             lines.append(("± is the spread over", f"{count} {spread}, population standard deviation"))
+        step = result["selection"]["checkpoint"]
         return [
             *lines,
-            ("Checkpoint", f"step {result['selection']['checkpoint']:,}, by the rule “{result['selection']['rule']}”"),
+            *([("Checkpoint", f"step {step:,}, by the rule “{result['selection']['rule']}”")] if step else []),
             ("Device", f"{result['device']}; {_count(result['threads'], 'thread')}, {result['precision']}"),
             ("Peak memory", f"{result['peak_memory_mb']:,.0f} MB"),
             ("Versions", ", ".join(f"{name} {version}" for name, version in result["versions"].items())),
