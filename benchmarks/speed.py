@@ -325,9 +325,7 @@ def main() -> None:
     parser.add_argument("--data-root", default=os.environ.get("ACCLIMATE_DATA"))
     parser.add_argument("--device", default="auto")
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument(
-        "--pipeline", type=Path, metavar="RUN", help="a new folder: run the pipeline of short in it too"
-    )
+    parser.add_argument("--pipeline", type=Path, metavar="RUN", help="a new folder: run the pipeline short in it too")
     parser.add_argument("--one-of-several", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one_of_several:

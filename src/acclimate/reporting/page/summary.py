@@ -42,7 +42,7 @@ class Bar:
 
 def bars(result: Mapping[str, Any], kind: str) -> list[Bar]:
     """Return the accuracies that a result has, lowest bar first."""
-    meanings = {**MEANINGS, **(ON_FEATURES if result["config"].get("backbone") else {})}
+    meanings = {**MEANINGS, **(ON_FEATURES if result.get("config", {}).get("backbone") else {})}
     return [Bar(one, KIND_NAMES[one], meanings[one], *_percent(part)) for one, part in accuracies(result, kind).items()]
 
 
