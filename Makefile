@@ -2,11 +2,18 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint readme clean
+PACS ?= ../shared/data/pacs
+
+.PHONY: demo photos test lint readme clean
 
 demo: .venv/runtime  ## Run the whole method on the embedded digits: a few minutes
 	@if [ -e runs/demo/config.json ]; then $(BIN)/acclimate run --resume runs/demo; \
 	else $(BIN)/acclimate run digits digits-m --preset demo --out runs/demo; fi
+
+photos: .venv/runtime  ## Adapt from the sketches of PACS to its photos, for those who have it: PACS=FOLDER of its tars
+	@[ -e $(PACS)/sketch.tar ] || { echo "no PACS at $(PACS): name its folder with PACS=FOLDER"; exit 1; }
+	@folder=$$(mktemp -d) && for name in sketch photo; do tar -xf $(PACS)/$$name.tar -C $$folder; done && \
+	$(BIN)/acclimate run $$folder/sketch $$folder/photo --out $$folder/run
 
 test: .venv/dev  ## Run the tests
 	$(BIN)/python -m pytest
