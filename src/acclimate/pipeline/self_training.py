@@ -120,11 +120,11 @@ class SelfTraining:
         self.statistics = DomainStatistics(self.student)
         slow = list(slower.parameters()) if slower else []
         fast = [one for one in self.student.parameters() if all(one is not other for other in slow)]
-        groups = [{"params": fast, "rate": config.classifier_lr}]
+        parts, self.rates = [fast], [config.classifier_lr]
         if slow:
-            groups.append({"params": slow, "rate": SLOWER * config.classifier_lr})
+            parts, self.rates = [fast, slow], [config.classifier_lr, SLOWER * config.classifier_lr]
         self.optimizer = torch.optim.AdamW(
-            groups, config.classifier_lr, weight_decay=config.stage_weight_decay, fused=True
+            [{"params": part} for part in parts], weight_decay=config.stage_weight_decay, fused=True
         )
         self._set_policies(0)
         shares = torch.bincount(source.labels, minlength=len(task.classes)).float() / len(source)
@@ -184,8 +184,8 @@ class SelfTraining:
         x = self._with_redrawn(to_float(pixels), pixels, rest)
         t = to_float(rest[-1]) if self.target is not None else None
         self._set_policies(number)
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["rate"] * self._lr_factor(number)
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * self._lr_factor(number)
         weight = self._weight(number)
         pseudo = self._pseudo_labels(t) if t is not None and weight > 0 else None
         self.student.train()

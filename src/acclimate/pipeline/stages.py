@@ -144,11 +144,16 @@ def _train_classifier(adaptation: Adaptation, kind: Kind, name: str) -> dict[str
     return {"weights": weights, "seconds": seconds, "translation": cost, "reused": False}
 
 
+def _trained_on(kind: Kind) -> DomainName:
+    """Return the domain whose labels a kind of classifier learns."""
+    return "target" if kind.startswith("target-only") else "source"
+
+
 def _supervised(adaptation: Adaptation, kind: Kind, name: str) -> ClassifierTraining:
     adapts = kind == "adapted"
     images = redrawn_images(adaptation) if adapts else training_images(adaptation, kind)
     config, engine = recipe(adaptation.config, kind), adaptation.engine
-    of: DomainName = "target" if kind.startswith("target-only") else "source"
+    of = _trained_on(kind)
     if isinstance(images, LabelledImages):
         images = adaptation.encoded(images, kind, of)
     val = adaptation.encoded(validation_images(adaptation, kind), kind, of)
@@ -162,8 +167,8 @@ def _self_training(adaptation: Adaptation, kind: Kind, name: str) -> SelfTrainin
     if isinstance(redrawn, LabelledImages):
         redrawn = adaptation.encoded(redrawn, kind, "source")
     target = adaptation.encoded(adaptation.data.target_train, kind, "target") if adapts else None
-    of: DomainName = "target" if kind.startswith("target-only") else "source"
-    source, task = adaptation.encoded(training_images(adaptation, kind), kind, of), adaptation.classifier_task(kind)
+    source = adaptation.encoded(training_images(adaptation, kind), kind, _trained_on(kind))
+    task = adaptation.classifier_task(kind)
     return SelfTraining(name, source, redrawn, target, config, task, adaptation.engine, config.seed)
 
 

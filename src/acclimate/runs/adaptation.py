@@ -294,11 +294,8 @@ class Adaptation:
                 raise RunError(
                     f"{self.run.path} has no classifier {name!r}: go on with acclimate run --resume {self.run.path}"
                 )
-            network = (
-                self.tuned_classifier()
-                if tuned
-                else self.classifier_task(kind).classifier(recipe(self.config, kind).classifier)
-            )
+            task = self.classifier_task(kind)
+            network = self.tuned_classifier() if tuned else task.classifier(recipe(self.config, kind).classifier)
             network.load_state_dict(load_tree(path)["weights"])
             networks.append(network.to(self.engine.device).eval())
         return Classifier(networks, self.task.classes, self.engine, encode)

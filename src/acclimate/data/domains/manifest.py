@@ -84,14 +84,16 @@ class Manifest(OwnImages):
     def slug(self) -> str:
         return "".join(c if c.isalnum() else "-" for c in self.path.stem)[:40] or "table"
 
+    def _file(self, item: Item) -> Path:
+        return self.folder / Path(item.name).expanduser()
+
     def stamp(self, item: Item) -> str:
         try:
-            stat = (self.path.parent / item.name).stat()
+            stat = self._file(item).stat()
         except OSError:
             return "missing"
         return f"{stat.st_size}:{stat.st_mtime_ns}"
 
     def load(self, item: Item) -> Tensor:
         options = self.options
-        file = self.path.parent / Path(item.name).expanduser()
-        return read_image(file, options.image_size, options.channels, options.fit, options.interpolation)
+        return read_image(self._file(item), options.image_size, options.channels, options.fit, options.interpolation)
