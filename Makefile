@@ -6,7 +6,7 @@ PACS ?= ../shared/data/pacs
 
 .PHONY: demo photos test lint readme clean
 
-demo: .venv/runtime  ## Run the whole method on the embedded digits: a few minutes
+demo: .venv/runtime  ## Run the whole method on the embedded digits: four minutes
 	@if [ -e runs/demo/config.json ]; then $(BIN)/acclimate run --resume runs/demo; \
 	else $(BIN)/acclimate run digits digits-m --preset demo --out runs/demo; fi
 
