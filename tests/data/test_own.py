@@ -209,3 +209,26 @@ def test_classes_are_merged_in_both_domains(make_folder: Callable[..., Path], tm
     assert sum(aim.sizes().values()) == 36
     with pytest.raises(DataError, match="cannot read the classes' rules"):
         read_class_rules(str(tmp_path / "none.txt"))
+
+
+def test_a_folder_is_split_the_same_way_whatever_it_was_before(tmp_path: Path) -> None:
+    for number in range(60):
+        path = tmp_path / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(PIXELS[number % 30]).save(path)
+    as_source = open_domain(str(tmp_path), SMALL).sizes()
+    as_target = open_domain(str(tmp_path), SMALL, classes=("a", "b"))
+    assert as_source == as_target.sizes() == {"train": 48, "val": 6, "test": 6}
+    labels = as_target.labelled("test").labels
+    assert len(labels[labels == 0]) != 3  # drawn without a look at the labels
+
+
+def test_a_small_train_folder_is_not_used_up_for_validation(tmp_path: Path) -> None:
+    counts = {"train": 10, "test": 200}
+    for split, count in counts.items():
+        for number in range(count):
+            path = tmp_path / split / "ab"[number % 2] / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(PIXELS[number % 30]).save(path)
+    assert open_domain(str(tmp_path), SMALL).sizes() == {"train": 6, "val": 4, "test": 200}
+    assert open_domain(str(tmp_path), SMALL, classes=("a", "b")).sizes() == {"train": 5, "val": 5, "test": 200}

@@ -100,7 +100,8 @@ class OwnImages(Domain):
 
     def fingerprint(self) -> str:
         options = self.options
-        key = digest(self.content, options.strict, options.interpolation, options.classes, *self.classes)
+        role = "source" if self.is_source else "target"  # they are split differently
+        key = digest(self.content, role, options.strict, options.interpolation, options.classes, *self.classes)
         found = hashlib.sha256(key.encode())
         for item in self.items:
             found.update(f"{item}:{self.stamp(item)}\n".encode())
@@ -164,10 +165,12 @@ class OwnImages(Domain):
             if split in given or (split == "test" and not self.has_labels):
                 continue
             candidates = np.flatnonzero(split_of == "train")
+            groups = [(candidates, len(items))]
             if self.is_source:  # every class in every split; a target is split without a look at its labels
-                by_class = [candidates[labels[order[candidates]] == label] for label in range(len(self.classes))]
-                chosen = np.concatenate([members[: max(1, round(share * len(members)))] for members in by_class])
-            else:
-                chosen = candidates[: round(share * len(items))]
-            split_of[chosen] = split
+                of = labels[order]
+                groups = [
+                    (candidates[of[candidates] == label], int((of == label).sum())) for label in range(len(self.classes))
+                ]
+            for members, size in groups:
+                split_of[members[: max(1, min(round(share * size), len(members) // 2))]] = split
         return {split: order[split_of == split] for split in ("train", "val", "test")}
