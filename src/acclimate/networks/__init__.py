@@ -14,7 +14,7 @@ from acclimate.networks.classifiers import (
     build_classifier,
 )
 from acclimate.networks.discriminators import NoisyDiscriminator, PooledDiscriminator
-from acclimate.networks.domain_statistics import DomainStatistics
+from acclimate.networks.domain_statistics import DomainStatistics, measure_statistics
 from acclimate.networks.initialisation import init_glorot, init_normal, parameter_count
 from acclimate.networks.patchgan import LargePatchGAN, PatchGAN
 from acclimate.networks.residual import ResidualGenerator
@@ -43,6 +43,7 @@ __all__ = [
     "build_classifier",
     "init_glorot",
     "init_normal",
+    "measure_statistics",
     "open_backbone",
     "parameter_count",
     "register_backbone",

@@ -2,13 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def measure_statistics(
+    network: nn.Module, batches: Iterable[Tensor], forward: Callable[[Tensor], object]
+) -> dict[str, Tensor]:
+    """Give a network's batch norms the statistics of some images alone, the mean over the batches.
+
+    Everything else of it stays in the mode that it is in, and is put into evaluation mode in the end.
+
+    Parameters
+    ----------
+    network
+        Any network.
+    batches
+        What ``forward`` is to be given, batch by batch.
+    forward
+        Sends a batch through the network.
+
+    Returns
+    -------
+    dict
+        The statistics, by their names in the network.
+    """
+    norms = {name: module for name, module in network.named_modules() if isinstance(module, _BatchNorm)}
+    before = {name: norm.momentum for name, norm in norms.items()}
+    for norm in norms.values():
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean over all batches
+        norm.train()
+    with torch.no_grad():
+        for batch in batches:
+            forward(batch)
+    for name, norm in norms.items():
+        norm.momentum = before[name]
+        norm.eval()
+    return {f"{name}.{key}": value.clone() for name, norm in norms.items() for key, value in norm.named_buffers()}
 
 
 class DomainStatistics:

@@ -20,7 +20,7 @@ from acclimate.runs.adaptation import Adaptation
 from acclimate.runs.kinds import KINDS
 from acclimate.training.state import load_tree, save_tree
 
-VERSION = 1
+VERSION = 2
 """Grows when what is computed changes: analyses of older versions are computed anew."""
 
 
@@ -57,6 +57,9 @@ class Analysis:
     before_map, after_map
         The same of the last convolutional features: source and target in the source-only classifier; source, translated
         where the method translates, and target in the method's.
+    shares
+        Class shares, float64 ``[classes]``: in the ``source``'s labels, in what the classifier gives target training
+        images (``given``), and in the labels of the target's test images (``true``) where it has any.
     confusion
         By kind of classifier how often it takes a target test image of class i for class j, int64
         ``[classes, classes]``, summed over its trainings.
@@ -97,6 +100,7 @@ class Analysis:
     pixel_map: Tensor | None = None
     before_map: Tensor | None = None
     after_map: Tensor | None = None
+    shares: dict[str, Tensor] | None = None
     confusion: dict[str, Tensor] | None = None
     mistakes: dict[str, Tensor] | None = None
     missing: dict[str, str] = field(default_factory=dict)

@@ -16,6 +16,13 @@ Curves = dict[str, dict[str, Tensor]]
 HEALTHY = (0.6, 0.8)
 """The discriminator accuracies that led to the best images (section 4.3)."""
 
+SELF_TRAINING = {
+    "losses of self-training": {"source": "source, labels", "target": "target, pseudo-labels"},
+    "shares of target images": {"kept": "sure enough to be learnt", "agreement": "student and teacher agree"},
+    "effective classes given to the target": {"classes": "of the teacher"},
+}
+"""What self-training logs and a person wants to see: by the panel's title, the metrics with their words."""
+
 _SIDES = frozenset({"x", "y", "g", "f", "s", "t", "st", "ts", "source", "target", "real", "fake"})
 
 
@@ -75,6 +82,18 @@ def classifier_panels(curves: Curves) -> list[Panel]:
         group = {phase.rpartition("-")[0]: metrics[name] for phase, metrics in curves.items() if name in metrics}
         if group:
             panels.append(Panel(title, group, name == "val_accuracy"))
+    return panels
+
+
+def self_training_panels(curves: Curves) -> list[Panel]:
+    """Return how the first self-training went, by what needs no label: losses, shares of images, classes given."""
+    logged = next(
+        (metrics for metrics in curves.values() if "kept" in metrics and bool(metrics["kept"][:, 1].any())), {}
+    )
+    panels = []
+    for title, names in SELF_TRAINING.items():
+        if group := {word: logged[name] for name, word in names.items() if name in logged}:
+            panels.append(Panel(title, group, title.startswith("shares")))
     return panels
 
 

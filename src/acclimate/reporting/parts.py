@@ -16,14 +16,16 @@ from acclimate.reporting.counts import count_pairs, one_of_each
 from acclimate.reporting.curves import read_curves
 from acclimate.reporting.vectors import features, nearest, tsne
 from acclimate.runs.adaptation import Adaptation
-from acclimate.runs.evaluation import EVALUATION_BATCH
+from acclimate.runs.evaluation import EVALUATION_BATCH, Classifier
 from acclimate.runs.kinds import KINDS
 from acclimate.runs.translation import BATCH
 from acclimate.training.engine import in_parts, seed_for
 
 SAMPLE = 500
 NEIGHBOURS_OF = 192
-NEIGHBOURS_AMONG = 10_000
+POOL, POOL_BYTES = 10_000, 2**28
+"""Target training images that are looked at, by their number and by their size."""
+
 CYCLES = 10
 REPEATED, REPETITIONS = 6, 8
 FILM_IMAGES, FILM_FRAMES = 6, 12
@@ -40,7 +42,8 @@ class Parts:
         self.adaptation, self.engine = adaptation, adaptation.engine
         self.kind, self.classes = adaptation.own_kind, adaptation.task.classes
         self.classifier = adaptation.classifier()
-        self.pool = adaptation.data.target_train.first(NEIGHBOURS_AMONG).pixels
+        target = adaptation.data.target_train
+        self.pool = target.first(max(SAMPLE, min(POOL, POOL_BYTES // target.pixels[0].numel()))).pixels
         self.validation = adaptation.data.source_val
         self.test = adaptation.target.labelled("test") if adaptation.target.has_labels else None
         if self.test is not None and len(self.test) == 0:
@@ -72,7 +75,7 @@ class Parts:
         if not any(phase.rpartition("-")[0] not in KINDS for phase in self.found["curves"]):
             self.missing["training"] = f"the method {adaptation.method_class.name} trains nothing but classifiers"
         of_translation = (self.translated, self.nearest, self.cycles, self.repeats, self.film, self.flips)
-        parts = (*of_translation, self.maps, self.confusion)
+        parts = (*of_translation, self.shares, self.maps, self.confusion)
         with progress("analysis", len(parts), unit="parts") as bar:
             for part in parts:
                 bar.note(part.__name__)
@@ -149,6 +152,16 @@ class Parts:
         seen = self.adaptation.classifier(judge).probabilities(self.translate(images.pixels, "flips")).argmax(1)
         self.found |= {"flips": count_pairs(images.labels, seen, len(self.classes)), "judge": judge}
 
+    def shares(self) -> None:
+        seen = self.classifier.probabilities(self.pool).argmax(1)
+        labels = {"source": self.adaptation.data.source_train.labels, "given": seen}
+        if self.test is not None:
+            labels["true"] = self.test.labels
+        count = len(self.classes)
+        self.found["shares"] = {
+            name: torch.bincount(one, minlength=count).double() / len(one) for name, one in labels.items()
+        }
+
     def maps(self) -> None:
         translated = self.found.get("translated")
         target, source = self.target.pixels, self.source.pixels
@@ -164,8 +177,13 @@ class Parts:
         if self.kind == "source-only":
             self.missing["after_map"] = "source-only does not adapt"
             return
-        adapted = source if translated is None else translated
-        self._map("after_map", features(self.classifier, torch.cat([adapted, target])))
+        if translated is not None:
+            seen = features(self.classifier, translated)
+        else:  # through the source's own statistics, where the domains' are kept apart
+            encode = self.classifier.encode and self.adaptation.encoder("adapted", "source")
+            classifier = Classifier(self.classifier.networks, self.classes, self.engine, encode)
+            seen = features(classifier, source, own_statistics=self.adaptation.keeps_statistics_apart)
+        self._map("after_map", torch.cat([seen, features(self.classifier, target)]))
 
     def _map(self, name: str, vectors: Tensor) -> None:
         if len(vectors) < LEAST_FOR_A_MAP:

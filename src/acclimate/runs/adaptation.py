@@ -206,6 +206,12 @@ class Adaptation:
         return self.method_class.classifies and not self_trains(self.config)
 
     @property
+    def keeps_statistics_apart(self) -> bool:
+        """Whether the adapted classifier has learnt each domain under its own statistics of batch norm."""
+        config = self.config
+        return self_trains(config) and isinstance(config, StageConfig) and config.domain_statistics
+
+    @property
     def uses_both_directions(self) -> bool:
         """Whether a target image is also classified redrawn in the source's style."""
         asked = isinstance(self.config, StageConfig) and self.config.both_directions

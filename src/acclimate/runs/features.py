@@ -30,6 +30,7 @@ from acclimate.data.domains.base import cache_root
 from acclimate.data.images import to_float
 from acclimate.data.sets import Images, LabelledImages
 from acclimate.networks.backbones import BackboneFeatures
+from acclimate.networks.domain_statistics import measure_statistics
 from acclimate.progress import progress
 from acclimate.training.engine import Engine, in_parts
 from acclimate.training.state import load_tree, save_tree, write_json
@@ -190,14 +191,8 @@ class Encoders:
             kept: dict[str, Tensor] = load_tree(known)
             return kept
         own = copy.deepcopy(self.backbone)
-        norms = {name: module for name, module in own.named_modules() if isinstance(module, _BatchNorm)}
-        for norm in norms.values():
-            norm.reset_running_stats()
-            norm.momentum = None  # the mean over all batches
-            norm.train()
-        for part in pixels[: len(pixels) // SAMPLE_BATCH * SAMPLE_BATCH or len(pixels)].split(SAMPLE_BATCH):
-            self._forward(own, part)
-        found = {f"{name}.{key}": value.clone() for name, norm in norms.items() for key, value in norm.named_buffers()}
+        whole = pixels[: len(pixels) // SAMPLE_BATCH * SAMPLE_BATCH or len(pixels)]
+        found = measure_statistics(own, whole.split(SAMPLE_BATCH), partial(self._forward, own))
         save_tree(known, found)
         return found
 

@@ -169,7 +169,8 @@ class OwnImages(Domain):
             if self.is_source:  # every class in every split; a target is split without a look at its labels
                 of = labels[order]
                 groups = [
-                    (candidates[of[candidates] == label], int((of == label).sum())) for label in range(len(self.classes))
+                    (candidates[of[candidates] == label], int((of == label).sum()))
+                    for label in range(len(self.classes))
                 ]
             for members, size in groups:
                 split_of[members[: max(1, min(round(share * size), len(members) // 2))]] = split

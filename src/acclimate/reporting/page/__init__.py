@@ -37,7 +37,7 @@ def write_report(adaptations: Sequence[Adaptation], out: Path) -> Path:
     template = "run.html" if isinstance(page, RunPage) else "comparison.html"
     body = templates.get_template(template).render(page=page)  # first, as this fills the sheet of images
     html = templates.get_template("layout.html").render(
-        title=page.title, body=Markup(body), sheet=page.sheet, version=__version__
+        title=page.title, body=Markup(body), sheet=page.sheet, large=page.large, version=__version__
     )
     write_atomic(out, html.encode())
     return out

@@ -24,7 +24,7 @@ class Comparison:
         The runs with their analyses.
     """
 
-    title = "Comparison of runs"
+    title, large = "Comparison of runs", None
 
     def __init__(self, runs: Sequence[tuple[Adaptation, Analysis]]) -> None:
         self.runs = [Summary(adaptation, analysis) for adaptation, analysis in runs]

@@ -2,29 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import zip_longest
 
 import torch
+from torch import Tensor
 
 from acclimate.reporting.accuracies import KIND_NAMES
 from acclimate.reporting.analysis import Analysis
 from acclimate.reporting.counts import one_of_each
-from acclimate.reporting.curves import Panel, classifier_panels, method_panels
+from acclimate.reporting.curves import Panel, classifier_panels, method_panels, self_training_panels
 from acclimate.reporting.page.charts import Chart, Group, Map, line_chart, scatter
-from acclimate.reporting.page.matrices import Matrix, matrix
-from acclimate.reporting.page.sprites import Sheet
+from acclimate.reporting.page.matrices import MOST_CLASSES, Matrix, matrix
+from acclimate.reporting.page.sprites import LARGEST, LARGEST_PHOTO, Sheet
 from acclimate.reporting.page.summary import Summary
 from acclimate.runs.adaptation import Adaptation
+
+STRIP = 7
+"""Pictures of a row, where they are large."""
+
+MOST_SEEN_AS = 20
+"""Classes that have a row of pictures."""
+
+LARGE_CARDS = 60
+"""Cards of the gallery where its pictures are large, which bounds the file's size."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A cell of the sheet: its number, the words for those who do not see it, and perhaps a word below it."""
+    """A cell of a sheet: its number, the words for those who do not see it, and perhaps a word below it.
+
+    ``large`` says that the sheet is that of large pictures; ``flag``, that the picture shows something amiss.
+    """
 
     cell: int
     description: str
     word: str = ""
+    large: bool = False
+    flag: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,9 +58,54 @@ class RunPage(Summary):
 
     def __init__(self, adaptation: Adaptation, analysis: Analysis) -> None:
         super().__init__(adaptation, analysis)
-        self.sheet = Sheet(analysis.source.shape[-1])
+        size = analysis.source.shape[-1]
+        self.sheet = Sheet(size)
+        self.large = Sheet(size, LARGEST_PHOTO) if size > LARGEST else None
         self.source_cells, self.target_cells = self.sheet.add(analysis.source), self.sheet.add(analysis.target)
         self.translated_cells = None if analysis.translated is None else self.sheet.add(analysis.translated)
+
+    def _pictures(self, images: Tensor, descriptions: Iterable[str], flags: Iterable[bool] = ()) -> list[Picture]:
+        """Return pictures of images that are to be looked at closely, flagged or not."""
+        cells = (self.large or self.sheet).add(images)
+        rows = zip_longest(cells, descriptions, flags, fillvalue=False)
+        return [Picture(cell, str(words), "", self.large is not None, bool(flag)) for cell, words, flag in rows]
+
+    @cached_property
+    def seen_as(self) -> list[tuple[str, list[Picture]]]:
+        """Target images by what the classifier sees in them, and those that it is least sure of."""
+        analysis, classes = self.analysis, self.analysis.classes
+        predicted, confidence, labels = analysis.target_predicted, analysis.target_confidence, analysis.target_labels
+
+        def row(name: str, chosen: Tensor) -> tuple[str, list[Picture]]:
+            seen, true = predicted[chosen].tolist(), labels[chosen].tolist()
+            words = [
+                f"{analysis.target_name}, seen as {classes[one]} ({100 * sure:.0f} %)"
+                + ("" if label < 0 else f", class {classes[label]}")
+                for one, label, sure in zip(seen, true, confidence[chosen].tolist(), strict=True)
+            ]
+            wrong = [label not in (-1, one) for one, label in zip(seen, true, strict=True)]
+            return name, self._pictures(analysis.target[chosen], words, wrong)
+
+        counts = torch.bincount(predicted, minlength=len(classes))
+        shown = sorted(counts.argsort(descending=True, stable=True)[:MOST_SEEN_AS].tolist())
+        rows = [
+            row(f"{classes[one]} ({counts[one]:,})", (predicted == one).nonzero()[:STRIP, 0])
+            for one in shown
+            if counts[one] > 0
+        ]
+        return [*rows, row("least sure", confidence.argsort(stable=True)[:STRIP])]
+
+    @property
+    def shares(self) -> list[tuple[str, list[float]]]:
+        """Class shares in %, those that differ most first where there are many: the class, and a value a column."""
+        found = self.analysis.shares
+        if not found:
+            return []
+        columns = torch.stack(list(found.values()), 1)
+        order = torch.arange(len(columns))
+        if len(columns) > MOST_CLASSES:
+            order = (found["given"] - found["source"]).abs().argsort(descending=True, stable=True)[:MOST_CLASSES]
+        return [(self.analysis.classes[one], (100 * columns[one]).tolist()) for one in order.tolist()]
 
     @cached_property
     def gallery(self) -> list[Card]:
@@ -53,18 +115,25 @@ class RunPage(Summary):
             return []
         assert analysis.translated_predicted is not None
         assert analysis.translated_confidence is not None
-        near = {by: self.sheet.add(images) for by, images in analysis.nearest.items()}
+        assert analysis.translated is not None
+        count = len(analysis.nearest["pixels"])
+        source, translated, near = self.source_cells, self.translated_cells, analysis.nearest
+        if self.large is not None:
+            count = min(count, LARGE_CARDS)
+            source, translated = (self.large.add(one[:count]) for one in (analysis.source, analysis.translated))
+        sheet, large = self.large or self.sheet, self.large is not None
+        near_cells = {by: sheet.add(images[:count]) for by, images in near.items()}
         cards = []
-        for index in range(len(analysis.nearest["pixels"])):
+        for index in range(count):
             label = classes[analysis.source_labels[index]]
             seen = classes[analysis.translated_predicted[index]]
             sure = 100 * float(analysis.translated_confidence[index])
             pictures = [
-                Picture(self.source_cells[index], f"{analysis.source_name} image of class {label}", "source"),
-                Picture(self.translated_cells[index], f"its translation, seen as {seen}", "translated"),
+                Picture(source[index], f"{analysis.source_name} image of class {label}", "source", large),
+                Picture(translated[index], f"its translation, seen as {seen}", "translated", large),
                 *(
-                    Picture(cells[index], f"real {analysis.target_name} image nearest to it by {by}", f"by {by}")
-                    for by, cells in near.items()
+                    Picture(cells[index], f"real {analysis.target_name} image nearest to it by {by}", f"by {by}", large)
+                    for by, cells in near_cells.items()
                 ),
             ]
             remark = "" if label == seen else "other class"
@@ -96,11 +165,13 @@ class RunPage(Summary):
         if found is None:
             return []
         words = (x, f"to {y}", "and back", y, f"to {x}", "and back")
+        most = STRIP if self.large else None
         return [
-            (f"{word}: {name}", [Picture(cell, f"{name}, image {number + 1}") for number, cell in enumerate(cells)])
-            for (name, cells), word in zip(
-                ((name, self.sheet.add(images)) for name, images in found.items()), words, strict=True
+            (
+                f"{word}: {name}",
+                self._pictures(images[:most], (f"{name}, image {number + 1}" for number in range(len(images[:most])))),
             )
+            for (name, images), word in zip(found.items(), words, strict=True)
         ]
 
     @cached_property
@@ -127,16 +198,21 @@ class RunPage(Summary):
         if found is None:
             return []
         labels, seen = ([classes[index] for index in found[name]] for name in ("labels", "predicted"))
-        rows = zip(self.sheet.add(found["images"]), labels, seen, found["confidence"].tolist(), strict=True)
+        pictures = self._pictures(found["images"], (f"image of class {label}" for label in labels))
+        rows = zip(pictures, labels, seen, found["confidence"].tolist(), strict=True)
         return [
-            Card([Picture(cell, f"image of class {label}")], f"{label}, seen as {wrong}", f"{100 * sure:.1f} %")
-            for cell, label, wrong, sure in rows
+            Card([picture], f"{label}, seen as {wrong}", f"{100 * sure:.1f} %") for picture, label, wrong, sure in rows
         ]
 
     @cached_property
     def method_charts(self) -> list[Chart]:
         """The method's losses and accuracies."""
         return [line_chart(panel) for panel in method_panels(self.analysis.method_curves)]
+
+    @cached_property
+    def self_training_charts(self) -> list[Chart]:
+        """How self-training went, by what needs no label."""
+        return [line_chart(panel) for panel in self_training_panels(self.analysis.classifier_curves)]
 
     @cached_property
     def classifier_charts(self) -> list[Chart]:

@@ -11,8 +11,9 @@ from PIL import Image
 from torch import Tensor
 
 COLUMNS = 48
-LARGEST, LARGEST_LOSSLESS = 64, 32
-"""Pixels of a cell at most, and up to which it is kept to the bit; both bound the file's size."""
+LARGEST, LARGEST_PHOTO, LARGEST_LOSSLESS = 64, 160, 32
+"""Pixels of a cell at most, of one of few that are looked at closely, and up to which it is kept to the bit; they bound
+the file's size."""
 
 QUALITY = 80
 
@@ -23,11 +24,13 @@ class Sheet:
     Parameters
     ----------
     image_size
-        Height and width of the images that will be added; larger ones than 64 pixels are shrunk to that.
+        Height and width of the images that will be added.
+    largest
+        They are shrunk to this many pixels where they are larger.
     """
 
-    def __init__(self, image_size: int) -> None:
-        self.cell = min(image_size, LARGEST)
+    def __init__(self, image_size: int, largest: int = LARGEST) -> None:
+        self.cell = min(image_size, largest)
         self.count = 0
         self._images: list[Tensor] = []
 

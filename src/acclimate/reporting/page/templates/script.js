@@ -98,6 +98,29 @@ for (const figure of all(".map")) {
   });
 }
 
+for (const image of all(".matrix img")) {
+  const figure = image.closest(".matrix"), plot = $(".plot", figure), output = $(".detail output", figure);
+  const { cases, classes: names } = data(figure), found = new Map(cases.map(([row, column, count]) => [`${row} ${column}`, count]));
+  let row = 0, column = -1;
+
+  function show(toRow, toColumn) {
+    row = Math.max(0, Math.min(names.length - 1, toRow));
+    column = Math.max(0, Math.min(names.length - 1, toColumn));
+    const count = found.get(`${row} ${column}`) ?? 0;
+    output.textContent = `${names[row]} → ${names[column]}: ${count.toLocaleString("en")}`;
+  }
+  plot.addEventListener("pointermove", (event) => {
+    const box = image.getBoundingClientRect(), size = names.length / box.width;
+    show(Math.floor((event.clientY - box.top) * size), Math.floor((event.clientX - box.left) * size));
+  });
+  plot.addEventListener("keydown", (event) => {
+    const by = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
+    if (by === undefined) return;
+    event.preventDefault();
+    show(row + by[0], column + by[1]);
+  });
+}
+
 let highlighted = "";
 for (const select of all(".highlight")) {
   select.addEventListener("change", () => {
