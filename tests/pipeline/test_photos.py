@@ -20,6 +20,7 @@ from acclimate.networks import Backbone, register_backbone
 from acclimate.pipeline.adapt import resume, start
 from acclimate.pipeline.choice import choose, typical_side
 from acclimate.pipeline.stages import _self_training, _train_head, _tuning, train_method
+from acclimate.reporting.figures import write_figures
 from acclimate.reporting.page import write_report
 from acclimate.runs.adaptation import Adaptation
 from acclimate.runs.inference import measure, predict_files, translate_files
@@ -156,10 +157,15 @@ def test_a_translator_s_images_are_classified_by_their_features(photos: Callable
 def test_the_report_of_photos(photos: Callable[..., Path], tmp_path: Path, small_analysis: None) -> None:
     folders = photos("a", (10, 60, 10)), photos("b", (150, 150, 200))
     register_backbone("blocks", Backbone(Blocks(), 32))
-    run = adapt(*folders, preset="photos", backbone="blocks", out=tmp_path / "run", **SHORT)
+    run = adapt(*folders, preset="photos", backbone="blocks", out=tmp_path / "run", **SHORT | {"image_size": 80, "ramp_start": 0})
     page = write_report([run], tmp_path / "report.html")
-    assert all(word in page.read_text() for word in ("disc", "bar", "blocks"))
+    html = page.read_text()
+    assert all(word in html for word in ("disc", "bar", "blocks", "least sure", "losses of self-training"))
+    assert html.count('class="cell large') >= 2
+    assert html.count("url(data:image/webp") == 2  # small pictures and large ones
     assert page.stat().st_size < 15e6
+    figures = write_figures(run, tmp_path / "figures", ["png"])["figures"]
+    assert "self-training" in figures
 
 
 def test_settings_that_do_not_go_together_are_said() -> None:

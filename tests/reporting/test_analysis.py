@@ -172,6 +172,26 @@ def test_cycles_go_by_both_generators(finished: Adaptation, analysed: Analysis) 
     assert not any(torch.equal(one, other) for one in images for other in images if one is not other)
 
 
+def test_class_shares_are_of_labels_and_of_what_is_seen(finished: Adaptation, analysed: Analysis) -> None:
+    assert analysed.shares is not None
+    seen = finished.classifier().probabilities(finished.data.target_train.pixels).argmax(1)
+    for name, labels in (("source", finished.data.source_train.labels), ("given", seen)):
+        assert torch.equal(analysed.shares[name], torch.bincount(labels, minlength=10).double() / len(labels))
+    assert analysed.shares["true"].sum() == pytest.approx(1)
+
+
+def test_own_statistics_are_those_of_the_images() -> None:
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.BatchNorm1d(4, affine=False), torch.nn.Linear(4, 2))
+    vectors = 3 + 2 * torch.randn(40, 4)
+    classifier = Classifier([network], ("a", "b"), Engine.choose("cpu", "float32"))
+    assert features(classifier, vectors).mean() > 2
+    own = features(classifier, vectors, own_statistics=True)
+    assert own.mean(0).abs().max() < 1e-5
+    assert (own.var(0) - 1).abs().max() < 1e-3
+    assert torch.equal(network[0].running_mean, torch.zeros(4))  # the classifier itself is left alone
+
+
 def test_the_confusion_is_the_results_accuracy(finished: Adaptation, analysed: Analysis) -> None:
     result = finished.run.result
     assert analysed.confusion is not None

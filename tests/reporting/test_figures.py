@@ -45,7 +45,7 @@ def words(figure: Figure) -> list[str]:
 def test_every_figure_in_both_formats(finished: Adaptation, analysed: Analysis, tmp_path: Path) -> None:
     record = write_figures(finished, tmp_path)
     assert record["left_out"] == {}
-    assert list(record["figures"]) == list(FIGURES)
+    assert list(record["figures"]) == [name for name in FIGURES if name != "self-training"]
     assert json.loads((tmp_path / "figures.json").read_text()) == record
     for figure in record["figures"].values():
         for name in figure["files"]:

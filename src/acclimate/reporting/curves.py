@@ -17,11 +17,11 @@ HEALTHY = (0.6, 0.8)
 """The discriminator accuracies that led to the best images (section 4.3)."""
 
 SELF_TRAINING = {
-    "losses of self-training": {"source": "source, labels", "target": "target, pseudo-labels"},
-    "shares of target images": {"kept": "sure enough to be learnt", "agreement": "student and teacher agree"},
-    "effective classes given to the target": {"classes": "of the teacher"},
+    ("losses of self-training", "loss"): {"source": "source, labels", "target": "target, pseudo-labels"},
+    ("shares of target images", "share"): {"kept": "sure enough to be learnt", "agreement": "student, teacher agree"},
+    ("effective classes of the target", "classes"): {"classes": "given by the teacher"},
 }
-"""What self-training logs and a person wants to see: by the panel's title, the metrics with their words."""
+"""What self-training logs and a person wants to see: by the panel's title and axis, the metrics with their words."""
 
 _SIDES = frozenset({"x", "y", "g", "f", "s", "t", "st", "ts", "source", "target", "real", "fake"})
 
@@ -40,12 +40,15 @@ class Panel:
         Whether the values are shares in [0, 1] rather than losses.
     band
         Values to mark as healthy.
+    axis
+        What the values are, in a word.
     """
 
     title: str
     curves: Mapping[str, Tensor]
     accuracy: bool = False
     band: tuple[float, float] | None = None
+    axis: str = "loss"
 
 
 def read_curves(metrics: Iterable[Mapping[str, Any]]) -> Curves:
@@ -70,8 +73,8 @@ def method_panels(curves: Curves) -> list[Panel]:
             groups[_family(name)][name] = curve
         prefix = f"{phase}: " if len(curves) > 1 else ""
         for family, group in groups.items():
-            of_discriminators = family == "discriminator accuracy"
-            panels.append(Panel(prefix + family, group, "accuracy" in family, HEALTHY if of_discriminators else None))
+            accuracy, band = "accuracy" in family, HEALTHY if family == "discriminator accuracy" else None
+            panels.append(Panel(prefix + family, group, accuracy, band, "accuracy" if accuracy else "loss"))
     return panels
 
 
@@ -81,19 +84,20 @@ def classifier_panels(curves: Curves) -> list[Panel]:
     for title, name in (("validation loss", "val_loss"), ("validation accuracy", "val_accuracy")):
         group = {phase.rpartition("-")[0]: metrics[name] for phase, metrics in curves.items() if name in metrics}
         if group:
-            panels.append(Panel(title, group, name == "val_accuracy"))
+            panels.append(Panel(title, group, name == "val_accuracy", axis=title.partition(" ")[2]))
     return panels
 
 
 def self_training_panels(curves: Curves) -> list[Panel]:
     """Return how the first self-training went, by what needs no label: losses, shares of images, classes given."""
     logged = next(
-        (metrics for metrics in curves.values() if "kept" in metrics and bool(metrics["kept"][:, 1].any())), {}
+        (metrics for metrics in curves.values() if "agreement" in metrics and bool(metrics["agreement"][:, 1].any())),
+        {},
     )
     panels = []
-    for title, names in SELF_TRAINING.items():
+    for (title, axis), names in SELF_TRAINING.items():
         if group := {word: logged[name] for name, word in names.items() if name in logged}:
-            panels.append(Panel(title, group, title.startswith("shares")))
+            panels.append(Panel(title, group, axis == "share", axis=axis))
     return panels
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from acclimate.reporting.analysis import Analysis, analyse
+from acclimate.reporting.curves import self_training_panels
 from acclimate.reporting.figures.classification import draw_confusion, draw_flips
 from acclimate.reporting.figures.images import (
     draw_cycles,
@@ -21,7 +22,7 @@ from acclimate.reporting.figures.images import (
 )
 from acclimate.reporting.figures.maps import draw_features, draw_pixels, draw_source_features
 from acclimate.reporting.figures.style import save, styled
-from acclimate.reporting.figures.training import draw_training
+from acclimate.reporting.figures.training import draw_self_training, draw_training
 from acclimate.runs.adaptation import Adaptation
 from acclimate.training.state import write_json
 
@@ -40,11 +41,14 @@ class Kind:
         Draws it.
     needs
         The parts of the analysis that it cannot do without.
+    where
+        Whether it is about a run at all.
     """
 
     title: str
     draw: Callable[[Analysis], Figure]
     needs: tuple[str, ...] = ()
+    where: Callable[[Analysis], bool] = lambda _: True
 
 
 FIGURES = {
@@ -55,6 +59,11 @@ FIGURES = {
         ("before_map",),
     ),
     "training": Kind("Losses and accuracies over the training (figure 9)", draw_training, ("training",)),
+    "self-training": Kind(
+        "How the classifier learnt on from the target, and the classes that it gives there",
+        draw_self_training,
+        where=lambda analysis: bool(self_training_panels(analysis.classifier_curves)),
+    ),
     "nearest": Kind("Translated images and the real ones nearest to them (figure 10)", draw_nearest, ("nearest",)),
     "pixels": Kind("t-SNE of the pixels before and after translation (figure 11)", draw_pixels, ("pixel_map",)),
     "features": Kind(
@@ -98,6 +107,8 @@ def write_figures(adaptation: Adaptation, out: Path, formats: Sequence[str] = ("
     analysis = analyse(adaptation)
     figures, left_out = {}, {}
     for name, kind in FIGURES.items():
+        if not kind.where(analysis):
+            continue
         lacking = [part for part in kind.needs if part in analysis.missing]
         if lacking:
             left_out[name] = analysis.missing[lacking[0]]
