@@ -38,6 +38,11 @@ class InterruptedRunError(AcclimateError):
     exit_code = 130
 
 
+def in_a_line(error: BaseException) -> str:
+    """Return what kind of error it is, and the first line of what it says."""
+    return ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
+
+
 def did_you_mean(name: str, names: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for the nearest of ``names``, or an empty string."""
     close = get_close_matches(name, list(names), n=1, cutoff=0.5)

@@ -157,7 +157,8 @@ def test_a_translator_s_images_are_classified_by_their_features(photos: Callable
 def test_the_report_of_photos(photos: Callable[..., Path], tmp_path: Path, small_analysis: None) -> None:
     folders = photos("a", (10, 60, 10)), photos("b", (150, 150, 200))
     register_backbone("blocks", Backbone(Blocks(), 32))
-    run = adapt(*folders, preset="photos", backbone="blocks", out=tmp_path / "run", **SHORT | {"image_size": 80, "ramp_start": 0})
+    settings = SHORT | {"image_size": 80, "ramp_start": 0}
+    run = adapt(*folders, preset="photos", backbone="blocks", out=tmp_path / "run", **settings)
     page = write_report([run], tmp_path / "report.html")
     html = page.read_text()
     assert all(word in html for word in ("disc", "bar", "blocks", "least sure", "losses of self-training"))

