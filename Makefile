@@ -24,7 +24,7 @@ lint: .venv/dev  ## Check style and types
 	$(BIN)/mypy
 
 readme: .venv/runtime  ## Write the tables of README.md and docs/results/README.md anew from the result files
-	$(BIN)/acclimate table docs/results/mnist-*-fast-*.json docs/results/mnist-*-best-*.json --layout matrix --into README.md
+	$(BIN)/acclimate table docs/results/mnist-*-short-*.json docs/results/mnist-*-fast-*.json docs/results/mnist-*-best-*.json --layout matrix --into README.md
 	$(BIN)/acclimate table docs/results --into docs/results/README.md
 
 .venv/pip:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from acclimate.errors import RunError
-from acclimate.reporting.tables import Result, list_table, matrix_table, published, read_results
+from acclimate.reporting.tables import Result, list_table, matrix_table, preset_of, published, read_results
 
 ROOT = Path(__file__).parents[2]
 
@@ -19,7 +19,7 @@ def result(seed: int, adapted: float, **changes: Any) -> dict[str, Any]:
     return {
         "schema": 1,
         "method": "cyclegan",
-        "preset": "fast",
+        "preset": "short",
         "source": "a",
         "target": "b",
         "seed": seed,
@@ -37,7 +37,7 @@ def at(*contents: dict[str, Any]) -> list[Result]:
 
 
 def test_one_run_shows_its_classifier_seeds() -> None:
-    cells = "| a → b | cyclegan fast | 50.0 ± 1.0 | **80.0 ± 1.0** | – | – | – | 3 classifier seeds |"
+    cells = "| a → b | cyclegan short | 50.0 ± 1.0 | **80.0 ± 1.0** | – | – | – | 3 classifier seeds |"
     cells += " 1 on CPU, 2 threads |"
     assert f"{cells} [0](runs/0.json) |" in list_table(at(result(0, 0.8)))
 
@@ -59,11 +59,20 @@ def test_a_single_training_has_no_spread() -> None:
     assert "| **80.0** | – | – | – | 1 classifier seed |" in list_table(at(result(0, 0.8, accuracy=one)))
 
 
+def test_a_preset_goes_by_the_name_that_it_has_now() -> None:
+    recorded = json.loads((ROOT / "docs/results/mnist-usps-cyclegan-short-0.json").read_text())
+    assert recorded["preset"] == "fast"
+    assert preset_of(recorded) == "short"
+    assert preset_of(recorded | {"changes": {"steps": 4000}}) == "short"
+    assert preset_of(recorded | {"config": recorded["config"] | {"steps": 1234}}) == "fast"  # none is like that
+    assert preset_of(recorded | {"method": "somebody's own"}) == "fast"
+
+
 def test_changed_settings_are_a_row_of_their_own() -> None:
     shorter = result(0, 0.7, changes={"steps": 3000, "lr_decay": "none"})
     table = list_table(at(result(0, 0.8), shorter, shorter | {"seed": 1}))
-    assert "| cyclegan fast | 50.0 ± 1.0 | **80.0 ± 1.0** |" in table
-    assert "| cyclegan fast, steps 3000, lr decay none | 50.0 ± 0.0 | **70.0 ± 0.0** |" in table
+    assert "| cyclegan short | 50.0 ± 1.0 | **80.0 ± 1.0** |" in table
+    assert "| cyclegan short, steps 3000, lr decay none | 50.0 ± 0.0 | **70.0 ± 0.0** |" in table
 
 
 def pair_results() -> list[Result]:
@@ -72,7 +81,7 @@ def pair_results() -> list[Result]:
         result(0, 0.8, **known),
         result(0, 0.85, method="dann", **known),
         result(0, 0.6),
-        result(0, 0.9, target="usps", source="mnist", preset="fast", method="adda", accuracy=None),
+        result(0, 0.9, target="usps", source="mnist", preset="short", method="adda", accuracy=None),
     )
 
 
@@ -108,7 +117,7 @@ def test_bars_of_several_networks_stand_in_rows_of_their_own() -> None:
 
 def test_csv_and_latex() -> None:
     rows = list(csv.DictReader(io.StringIO(list_table(pair_results(), "csv"))))
-    assert [row["method"] for row in rows] == ["cyclegan fast", "adda fast", "cyclegan fast", "dann fast"]
+    assert [row["method"] for row in rows] == ["cyclegan short", "adda short", "cyclegan short", "dann short"]
     assert rows[2]["published"] == "85.4 ± 1.6"
     assert rows[2]["distance"] == "-5.4"
     assert rows[2]["files"] == "runs/0.json"
@@ -143,7 +152,9 @@ def test_reading(tmp_path: Path) -> None:
 def test_the_documents_show_the_committed_results(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     shown = [
-        file for preset in ("fast", "best") for file in sorted(Path("docs/results").glob(f"mnist-*-{preset}-*.json"))
+        file
+        for preset in ("short", "fast", "best")
+        for file in sorted(Path("docs/results").glob(f"mnist-*-{preset}-*.json"))
     ]
     matrix = matrix_table(read_results(shown))
     assert f"<!-- results -->\n{matrix}\n<!-- /results -->" in Path("README.md").read_text()

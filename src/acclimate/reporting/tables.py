@@ -7,7 +7,7 @@ import io
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib.resources import files
 from itertools import product
@@ -16,9 +16,13 @@ from statistics import fmean, pstdev
 from typing import Any, Literal
 
 from acclimate.errors import AcclimateError, RunError
+from acclimate.methods.registry import find_config
 
 Format = Literal["markdown", "csv", "latex"]
 BARS = ("source-only", "target-only")
+
+BESIDE = frozenset({"target_only", "share_bars", "checkpoint_every", "compile"})
+"""Settings that make no other row: they change what is measured beside, or how, but not what is learnt."""
 
 
 @dataclass(frozen=True)
@@ -148,10 +152,29 @@ def group(results: Iterable[Result]) -> list[Row]:
     groups: dict[tuple[str, str, str, str, str], list[Result]] = {}
     for result in results:
         one = result.content
-        changes = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in one.get("changes", {}).items())
-        key = (one["source"], one["target"], one["method"], one["preset"], changes)
+        told = {name: value for name, value in one.get("changes", {}).items() if name not in BESIDE}
+        changes = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in told.items())
+        key = (one["source"], one["target"], one["method"], preset_of(one), changes)
         groups.setdefault(key, []).append(result)
     return [Row(*key, tuple(runs)) for key, runs in sorted(groups.items())]
+
+
+def preset_of(result: Mapping[str, Any]) -> str:
+    """Return the preset of a result: what it is called now, if a preset was renamed since."""
+    name: str = result["preset"]
+    recorded, told = result.get("config", {}), result.get("changes", {})
+    try:
+        presets = find_config(result["method"])
+    except AcclimateError:  # a method that is not installed here
+        return name
+
+    def is_it(preset: str) -> bool:
+        now = asdict(presets.preset(preset))
+        return all(now[key] == value for key, value in recorded.items() if key in now and key not in {"seed", *told})
+
+    if name in presets.presets and not is_it(name):
+        return next((other for other in presets.presets if is_it(other)), name)
+    return name
 
 
 @cache
