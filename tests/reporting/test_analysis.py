@@ -180,18 +180,6 @@ def test_class_shares_are_of_labels_and_of_what_is_seen(finished: Adaptation, an
     assert analysed.shares["true"].sum() == pytest.approx(1)
 
 
-def test_own_statistics_are_those_of_the_images() -> None:
-    torch.manual_seed(0)
-    network = torch.nn.Sequential(torch.nn.BatchNorm1d(4, affine=False), torch.nn.Linear(4, 2))
-    vectors = 3 + 2 * torch.randn(40, 4)
-    classifier = Classifier([network], ("a", "b"), Engine.choose("cpu", "float32"))
-    assert features(classifier, vectors).mean() > 2
-    own = features(classifier, vectors, own_statistics=True)
-    assert own.mean(0).abs().max() < 1e-5
-    assert (own.var(0) - 1).abs().max() < 1e-3
-    assert torch.equal(network[0].running_mean, torch.zeros(4))  # the classifier itself is left alone
-
-
 def test_the_confusion_is_the_results_accuracy(finished: Adaptation, analysed: Analysis) -> None:
     result = finished.run.result
     assert analysed.confusion is not None

@@ -16,8 +16,9 @@ from acclimate.reporting.counts import count_pairs, one_of_each
 from acclimate.reporting.curves import read_curves
 from acclimate.reporting.vectors import features, nearest, tsne
 from acclimate.runs.adaptation import Adaptation
-from acclimate.runs.evaluation import EVALUATION_BATCH, Classifier
+from acclimate.runs.evaluation import EVALUATION_BATCH
 from acclimate.runs.kinds import KINDS
+from acclimate.runs.source_view import as_seen_from_source
 from acclimate.runs.translation import BATCH
 from acclimate.training.engine import in_parts, seed_for
 
@@ -179,10 +180,8 @@ class Parts:
             return
         if translated is not None:
             seen = features(self.classifier, translated)
-        else:  # through the source's own statistics, where the domains' are kept apart
-            encode = self.classifier.encode and self.adaptation.encoder("adapted", "source")
-            classifier = Classifier(self.classifier.networks, self.classes, self.engine, encode)
-            seen = features(classifier, source, own_statistics=self.adaptation.keeps_statistics_apart)
+        else:
+            seen = features(as_seen_from_source(self.adaptation, self.kind, source), source)
         self._map("after_map", torch.cat([seen, features(self.classifier, target)]))
 
     def _map(self, name: str, vectors: Tensor) -> None:

@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from acclimate.data.images import to_float
-from acclimate.networks import ImageClassifier, measure_statistics
+from acclimate.networks import ImageClassifier
 from acclimate.runs.evaluation import EVALUATION_BATCH, Classifier, predict_logits
 
 PERPLEXITY, COMPONENTS = 30, 50
 
 
 @torch.no_grad()
-def features(classifier: Classifier, pixels: Tensor, *, own_statistics: bool = False) -> Tensor:
+def features(classifier: Classifier, pixels: Tensor) -> Tensor:
     """Return a classifier's last convolutional features, float32 ``[N, D]`` on the CPU, of uint8 ``[N, C, H, W]``.
 
     Of several trainings the first's. They are the ``features`` of an :class:`ImageClassifier`, which may be part of a
-    method; of a network without one, what its last layer is given. With ``own_statistics`` batch norm has those of
-    these images, as where a classifier keeps the domains' statistics apart.
+    method; of a network without one, what its last layer is given.
     """
     network, seen = classifier.networks[0], dict[str, Tensor]()
-    if own_statistics:
-        network = copy.deepcopy(network).eval()
-        chunks = classifier.seen(pixels).split(EVALUATION_BATCH)
-        measure_statistics(network, chunks, lambda chunk: network(to_float(chunk.to(classifier.engine.device))))
 
     def keep_output(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
         seen.setdefault("features", output)

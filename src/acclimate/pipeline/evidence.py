@@ -1,0 +1,114 @@
+"""What a run shows without target labels of how right its classifiers are: the evidence that a forecast weighs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations, product
+from statistics import fmean
+
+import torch
+from torch import Tensor
+
+from acclimate.data.augmentation import POLICIES
+from acclimate.data.images import to_float, to_uint8
+from acclimate.data.sets import Images, LabelledImages
+from acclimate.pipeline.translated import validation_images
+from acclimate.reporting.vectors import features
+from acclimate.runs.adaptation import Adaptation
+from acclimate.runs.evaluation import Classifier
+from acclimate.runs.kinds import Kind
+from acclimate.runs.source_view import as_seen_from_source
+from acclimate.training.engine import seed_for
+from acclimate.trust import estimators
+from acclimate.trust.scores import agreement, effective_classes
+
+SAMPLE = 2_000
+"""Images of each domain that evidence is gathered from, at most."""
+
+PART = 256
+"""Images that are changed at once."""
+
+FEW = 50
+"""Held-out target images below which training images are taken, too."""
+
+
+def held_out(adaptation: Adaptation) -> Images:
+    """Return unlabelled target images that no training has seen; where they are too few, training images as well."""
+    val = adaptation.target.images("val")
+    if len(val) >= FEW:
+        return val.first(SAMPLE)
+    train = adaptation.data.target_train.first(SAMPLE)
+    return Images(torch.cat([val.pixels, train.pixels])) if len(val) else train
+
+
+class Evidence:
+    """Gathers a run's evidence; what several kinds of classifiers need is computed once.
+
+    Parameters
+    ----------
+    adaptation
+        A run with its classifiers trained.
+    """
+
+    def __init__(self, adaptation: Adaptation) -> None:
+        self.adaptation = adaptation
+        self.target = held_out(adaptation)
+        self.source = adaptation.data.source_val.first(SAMPLE)
+        classes, labels = len(adaptation.task.classes), adaptation.data.source_train.labels
+        self.prior = torch.bincount(labels, minlength=classes).double() / len(labels)
+        self.reference: Kind = "source-only"
+        if "source-only-augmented" in adaptation.trained_kinds():
+            self.reference = "source-only-augmented"
+        self.unadapted = adaptation.classifier(self.reference)
+        self.without = self.unadapted.each_probabilities(self.target.pixels)
+        self.apart = [self._unbiased(images.pixels) for images in (self.source, self.target)]
+
+    def _unbiased(self, pixels: Tensor) -> Tensor:
+        """Return features of images by a network that has seen neither the target nor what it was given."""
+        encoders = self.adaptation.encoders
+        return encoders.plain(pixels) if encoders else features(self.unadapted, pixels)
+
+    def of(self, kind: Kind) -> dict[str, float]:
+        """Return the evidence on one kind of classifier, by name; each is explained in :mod:`~.trust.estimators`."""
+        adaptation, target = self.adaptation, self.target.pixels
+        classifier = adaptation.classifier(kind)
+        val = validation_images(adaptation, kind).first(SAMPLE)
+        from_source = as_seen_from_source(adaptation, kind, val.pixels)
+        on_val, on_target = from_source.each_probabilities(val.pixels), classifier.each_probabilities(target)
+        joint, given = torch.stack(on_target).mean(0), torch.stack(on_target).mean(0).argmax(1)
+        shares = estimators.class_shares(joint)
+        found = {
+            "val_accuracy": fmean(estimators.accuracy(one, val.labels) for one in on_val),
+            "confidence": estimators.confidence(joint),
+            "nuclear_norm": estimators.nuclear_norm(joint),
+            "transport": estimators.transport_accuracy(joint, self.prior),
+            "effective_classes": effective_classes(shares) / effective_classes(self.prior),
+            "prior_distance": estimators.total_variation(shares, self.prior),
+            "neighbours": estimators.neighbour_agreement(self.apart[1], given),
+            "reverse": estimators.reverse_accuracy(self.apart[0], self.source.labels, self.apart[1], given),
+            "stability": agreement(joint, self._seen_again(classifier)),
+            "unadapted": fmean(agreement(*pair) for pair in product(on_target, self.without)),
+            **self._on_val(val, on_val, on_target),
+        }
+        if len(on_target) > 1:
+            found["trainings"] = fmean(agreement(*pair) for pair in combinations(on_target, 2))
+        return {name: round(value, 6) for name, value in found.items()}
+
+    def _on_val(self, val: LabelledImages, on_val: Sequence[Tensor], on_target: Sequence[Tensor]) -> dict[str, float]:
+        """Return what compares a classifier on the target with itself on images with labels."""
+        pairs = list(zip(on_val, on_target[: len(on_val)], strict=False))
+        return {
+            "difference": fmean(estimators.difference_of_confidences(one, val.labels, two) for one, two in pairs),
+            "threshold": fmean(estimators.average_thresholded_confidence(one, val.labels, two) for one, two in pairs),
+            "disagreement": fmean(estimators.disagreement_bound(one, val.labels, two) for one, two in pairs),
+            "transport_threshold": fmean(
+                estimators.thresholded_transport_accuracy(one, val.labels, two, self.prior) for one, two in pairs
+            ),
+        }
+
+    def _seen_again(self, classifier: Classifier) -> Tensor:
+        """Return the probabilities of the target images changed a little, in every run alike."""
+        view = POLICIES["photos" if self.adaptation.encoders else "light"].of_target().strong
+        with self.adaptation.engine.seeded(seed_for(self.adaptation.config.seed, "evidence")):
+            parts = [to_uint8(view(to_float(part))) for part in self.target.pixels.split(PART)]
+        return classifier.probabilities(torch.cat(parts))
