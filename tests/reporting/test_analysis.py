@@ -23,8 +23,9 @@ from acclimate.reporting import parts
 from acclimate.reporting.analysis import Analysis, analyse
 from acclimate.reporting.counts import count_pairs, one_of_each, precision_recall
 from acclimate.reporting.curves import HEALTHY, classifier_panels, method_panels, read_curves
-from acclimate.reporting.vectors import features, nearest, tsne
+from acclimate.reporting.vectors import nearest, tsne
 from acclimate.runs.evaluation import Classifier
+from acclimate.runs.last_features import last_features
 from acclimate.training.engine import Engine
 from acclimate.training.loop import Phase
 from helpers import TINY, tiny
@@ -102,7 +103,7 @@ class TestFeatures:
     def test_of_a_classifier_and_of_a_method_that_has_one(self) -> None:
         classifier = build_classifier("dann", 3, 4, 16)
         expected = classifier.features(to_float(self.pixels)).detach()
-        assert torch.allclose(features(Classifier([classifier], "ab", Engine()), self.pixels), expected, atol=1e-6)
+        assert torch.allclose(last_features(Classifier([classifier], "ab", Engine()), self.pixels), expected, atol=1e-6)
 
         class Wrapped(nn.Module):
             def __init__(self) -> None:
@@ -112,16 +113,16 @@ class TestFeatures:
             def forward(self, images: Tensor) -> Tensor:
                 return self.after(self.inner(images))
 
-        assert torch.allclose(features(Classifier([Wrapped()], "ab", Engine()), self.pixels), expected, atol=1e-6)
+        assert torch.allclose(last_features(Classifier([Wrapped()], "ab", Engine()), self.pixels), expected, atol=1e-6)
 
     def test_of_any_other_network(self) -> None:
         network = nn.Sequential(nn.Conv2d(3, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Conv2d(5, 4, 1), nn.Flatten())
         expected = network[:2](to_float(self.pixels)).flatten(1).detach()
-        assert torch.allclose(features(Classifier([network], "ab", Engine()), self.pixels), expected, atol=1e-6)
+        assert torch.allclose(last_features(Classifier([network], "ab", Engine()), self.pixels), expected, atol=1e-6)
 
     def test_nothing_is_left_behind(self) -> None:
         classifier = build_classifier("gta", 3, 4, 16)
-        features(Classifier([classifier], "ab", Engine()), self.pixels)
+        last_features(Classifier([classifier], "ab", Engine()), self.pixels)
         assert not any(module._forward_hooks or module._forward_pre_hooks for module in classifier.modules())
 
 

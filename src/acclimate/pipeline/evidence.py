@@ -13,10 +13,10 @@ from acclimate.data.augmentation import POLICIES
 from acclimate.data.images import to_float, to_uint8
 from acclimate.data.sets import Images, LabelledImages
 from acclimate.pipeline.translated import validation_images
-from acclimate.reporting.vectors import features
 from acclimate.runs.adaptation import Adaptation
 from acclimate.runs.evaluation import Classifier
 from acclimate.runs.kinds import Kind
+from acclimate.runs.last_features import last_features
 from acclimate.runs.source_view import as_seen_from_source
 from acclimate.training.engine import seed_for
 from acclimate.trust import estimators
@@ -66,7 +66,7 @@ class Evidence:
     def _unbiased(self, pixels: Tensor) -> Tensor:
         """Return features of images by a network that has seen neither the target nor what it was given."""
         encoders = self.adaptation.encoders
-        return encoders.plain(pixels) if encoders else features(self.unadapted, pixels)
+        return encoders.plain(pixels) if encoders else last_features(self.unadapted, pixels)
 
     def of(self, kind: Kind) -> dict[str, float]:
         """Return the evidence on one kind of classifier, by name; each is explained in :mod:`~.trust.estimators`."""

@@ -14,10 +14,11 @@ from acclimate.data.sets import UNKNOWN_LABEL, LabelledImages
 from acclimate.progress import progress
 from acclimate.reporting.counts import count_pairs, one_of_each
 from acclimate.reporting.curves import read_curves
-from acclimate.reporting.vectors import features, nearest, tsne
+from acclimate.reporting.vectors import nearest, tsne
 from acclimate.runs.adaptation import Adaptation
 from acclimate.runs.evaluation import EVALUATION_BATCH
 from acclimate.runs.kinds import KINDS
+from acclimate.runs.last_features import last_features
 from acclimate.runs.source_view import as_seen_from_source
 from acclimate.runs.translation import BATCH
 from acclimate.training.engine import in_parts, seed_for
@@ -108,7 +109,7 @@ class Parts:
     def nearest(self) -> None:
         translated = self.found["translated"][:NEIGHBOURS_OF]
         by_pixels = nearest(translated.flatten(1), self.pool.flatten(1))
-        by_features = nearest(*(features(self.classifier, images) for images in (translated, self.pool)))
+        by_features = nearest(*(last_features(self.classifier, images) for images in (translated, self.pool)))
         self.found["nearest"] = {"pixels": self.pool[by_pixels], "features": self.pool[by_features]}
 
     def cycles(self) -> None:
@@ -174,15 +175,15 @@ class Parts:
             small = torch.cat([F.adaptive_avg_pool2d(to_float(chunk), size) for chunk in chunks])
             self._map("pixel_map", small.flatten(1))
         before = self.adaptation.classifier("source-only")
-        self._map("before_map", features(before, torch.cat([source, target])))
+        self._map("before_map", last_features(before, torch.cat([source, target])))
         if self.kind == "source-only":
             self.missing["after_map"] = "source-only does not adapt"
             return
         if translated is not None:
-            seen = features(self.classifier, translated)
+            seen = last_features(self.classifier, translated)
         else:
-            seen = features(as_seen_from_source(self.adaptation, self.kind, source), source)
-        self._map("after_map", torch.cat([seen, features(self.classifier, target)]))
+            seen = last_features(as_seen_from_source(self.adaptation, self.kind, source), source)
+        self._map("after_map", torch.cat([seen, last_features(self.classifier, target)]))
 
     def _map(self, name: str, vectors: Tensor) -> None:
         if len(vectors) < LEAST_FOR_A_MAP:
