@@ -1,48 +1,79 @@
 from __future__ import annotations
 
+import json
+import math
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
 import pytest
-import torch
-from torch import Tensor
 
-from acclimate.trust.forecast import forecast_accuracy
+from acclimate.trust.forecast import EVIDENCE, ForecastModel, forecast_accuracy, log_odds, recommend, share
 
-
-def binary(confidences: list[float]) -> Tensor:
-    top = torch.tensor(confidences)
-    return torch.stack([top, 1 - top], 1)
+NAMES = ("stability", "effective_classes")
 
 
-def test_estimators_by_hand() -> None:
-    val, labels = binary([0.9, 0.9, 0.7, 0.7]), torch.tensor([0, 0, 0, 1])
-    target = [binary([0.8, 0.6, 0.6, 0.6]), binary([0.8, 0.6, 0.4, 0.6])]
-    forecast = forecast_accuracy([val, val], labels, target)
-    drop = 0.8 - (0.65 + 0.65) / 2
-    assert forecast["by"]["confidence"] == pytest.approx(0.75 - drop, abs=1e-6)
-    assert forecast["by"]["threshold"] == 0.25
-    assert forecast["by"]["agreement"] == 0.75
-    assert forecast["mean"] == pytest.approx((0.6 + 0.25 + 0.75) / 3, abs=1e-6)
-    assert 0 <= forecast["low"] < 0.25
-    assert 0.75 < forecast["high"] <= 1
+def known(count: int) -> tuple[list[dict[str, float]], list[float]]:
+    """Return evidence, and accuracies whose log odds are a linear function of it."""
+    generator = np.random.default_rng(0)
+    evidence = [
+        {"stability": float(one), "effective_classes": float(two)}
+        for one, two in zip(generator.uniform(0.1, 0.9, count), generator.uniform(0.5, 1, count), strict=True)
+    ]
+    odds = [0.8 * log_odds(one["stability"]) + 2 * one["effective_classes"] - 1 for one in evidence]
+    return evidence, [share(one) for one in odds]
 
 
-def test_one_classifier_has_nobody_to_agree_with() -> None:
-    forecast = forecast_accuracy([binary([0.9, 0.9])], torch.tensor([0, 0]), [binary([0.9, 0.9])])
-    assert set(forecast["by"]) == {"confidence", "threshold"}
-    assert forecast["mean"] == 1
+def test_log_odds_and_back() -> None:
+    assert share(log_odds(0.73)) == pytest.approx(0.73)
+    assert log_odds(0.5) == 0
+    assert log_odds(1) == pytest.approx(math.log(99))
+    assert log_odds(0) == pytest.approx(-math.log(99))
 
 
-def test_answers_that_adaptation_changed_lower_the_forecast() -> None:
-    val, labels, target = binary([0.9] * 4), torch.tensor([0] * 4), [binary([0.9] * 4)]
-    plain = [binary([0.9, 0.9, 0.1, 0.1]), binary([0.9, 0.1, 0.1, 0.1])]
-    without, forecast = (forecast_accuracy([val], labels, target, unadapted) for unadapted in ([], plain))
-    assert forecast["by"] == without["by"] | {"unadapted": 0.375}
-    assert forecast["low"] < without["low"] == 1
+def test_a_linear_relation_is_found() -> None:
+    evidence, accuracy = known(200)
+    model = ForecastModel.fit(NAMES, evidence, accuracy)
+    for one, true in zip(evidence[:20], accuracy, strict=False):
+        forecast = model.forecast(one)
+        assert forecast["mean"] == pytest.approx(true, abs=0.02)
+        assert forecast["by"] == one
 
 
-def test_a_worse_target_is_forecast_worse() -> None:
-    generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(500, 5, generator=generator)
-    labels = (3 * logits).softmax(1).multinomial(1, generator=generator).squeeze(1)
-    val = (3 * logits).softmax(1)
-    blurred = [(0.5 * logits).softmax(1)]
-    assert forecast_accuracy([val], labels, blurred)["high"] < forecast_accuracy([val], labels, [val])["low"]
+def test_the_interval_is_of_log_odds_and_stays_among_shares() -> None:
+    model = ForecastModel(NAMES, [0.0, 0.0], [1.0, 1.0], [1.0, 0.0], 0.0, low=-1.0, high=2.0)
+    forecast = model.forecast({"stability": 0.5, "effective_classes": 1.0})
+    assert (forecast["low"], forecast["mean"]) == (pytest.approx(share(-1), abs=1e-6), 0.5)
+    assert forecast["high"] == pytest.approx(share(2), abs=1e-6)
+    assert model.forecast({"stability": 1.0, "effective_classes": 1.0})["high"] < 1
+
+
+def shipped(**changes: float) -> dict[str, Any]:
+    evidence = {
+        "adapted": 1.0,
+        "stability": 0.95,
+        "unadapted": 0.6,
+        "neighbours": 0.9,
+        "difference": 0.9,
+        "effective_classes": 1.0,
+    }
+    return forecast_accuracy(evidence | changes)
+
+
+def test_what_is_shipped_is_sound() -> None:
+    forecast = shipped()
+    assert 0 < forecast["low"] < forecast["mean"] < forecast["high"] < 1
+    assert shipped(stability=0.4)["mean"] < forecast["mean"] - 0.15
+    assert shipped(effective_classes=0.3)["mean"] < forecast["mean"] - 0.15  # a collapse, however stable
+    assert shipped(adapted=0.0, neighbours=0.5, difference=0.5)["mean"] < shipped(adapted=0.0)["mean"]
+    stored = json.loads(files("acclimate.trust").joinpath("forecast.json").read_text())
+    assert {name: tuple(stored[name]["evidence"]) for name in EVIDENCE} == EVIDENCE
+    assert len(stored["fitted_on"]) >= 8
+    assert stored["classifiers"] >= 60
+
+
+def test_the_better_forecast_is_recommended_the_surer_the_farther() -> None:
+    slightly, clearly = recommend({"mean": 0.62}, {"mean": 0.6}), recommend({"mean": 0.9}, {"mean": 0.5})
+    assert slightly["use"] == clearly["use"] == "adapted"
+    assert 0.5 < slightly["sure"] < 0.6 < 0.95 < clearly["sure"] <= 1
+    assert recommend({"mean": 0.5}, {"mean": 0.9}) == clearly | {"use": "unadapted"}

@@ -80,16 +80,6 @@ def test_band_distance() -> None:
     assert scores.band_distance([0.5, 0.9]) == pytest.approx(0.1)
 
 
-def test_thresholded_confidence_predicts_accuracy() -> None:
-    def binary(confidences: list[float]) -> torch.Tensor:
-        top = torch.tensor(confidences)
-        return torch.stack([top, 1 - top], 1)
-
-    val, labels = binary([0.6, 0.7, 0.8, 0.9]), torch.tensor([1, 0, 0, 0])
-    assert scores.thresholded_confidence(val, labels, binary([0.55, 0.65, 0.95, 0.9])) == 0.75
-    assert scores.thresholded_confidence(val, torch.zeros(4, dtype=torch.int64), binary([0.55])) == 1.0
-
-
 def test_rules_are_those_that_can_be_typed() -> None:
     assert set(RULES) == set(get_args(SelectionRule))
 

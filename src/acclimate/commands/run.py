@@ -145,7 +145,6 @@ def summary_table(adaptation: Adaptation) -> str:
     ]
     if result["accuracy"] is None:
         lines.append("  the target has no labels: accuracy unknown")
-        lines.append(f"  {_forecast_line(result)}")
     else:
         lines.append(
             f"  accuracy on {result['protocol']['splits']['target'][2]:,} target test images, %"
@@ -158,7 +157,7 @@ def summary_table(adaptation: Adaptation) -> str:
             note = f"   {gain:+5.1f}" if gain is not None else ""
             spread = f"+- {100 * row['std']:.1f}" if len(row["runs"]) > 1 else " " * 6
             lines.append(f"    {name:<{width}} {100 * row['mean']:5.1f} {spread}{note}")
-        lines.append(f"  {_forecast_line(result)}")
+    lines += _forecast_lines(result)
     if result["translation"]["images"]:
         lines.append(f"  {_translation_costs(result)}")
     if adaptation.method_class.translates:
@@ -174,9 +173,18 @@ def summary_table(adaptation: Adaptation) -> str:
     return "\n".join(lines)
 
 
-def _forecast_line(result: Mapping[str, Any]) -> str:
+def _forecast_lines(result: Mapping[str, Any]) -> list[str]:
+    """Say what accuracy to expect, what to use, and what looks wrong, all known without target labels."""
+    if result["forecast"] is None:
+        return []
     low, mean, high = (100 * result["forecast"][name] for name in ("low", "mean", "high"))
-    return f"forecast     {mean:.0f} % ({low:.0f} to {high:.0f}), made without target labels"
+    lines = [f"  forecast     {mean:.0f} % ({low:.0f} to {high:.0f} in nine of ten cases), made without target labels"]
+    if "recommendation" in result:
+        use, sure = result["recommendation"]["use"], 100 * result["recommendation"]["sure"]
+        other = f"{result['unadapted']['kind']}, with a forecast of {100 * result['unadapted']['mean']:.0f} %"
+        what = f"the adapted classifier rather than {other}" if use == "adapted" else f"{other}, not the adapted one"
+        lines.append(f"  recommended  {what} ({sure:.0f} % sure)")
+    return lines + [f"  note         {finding['text']}" for finding in result.get("findings", [])]
 
 
 def _translation_costs(result: Mapping[str, Any]) -> str:

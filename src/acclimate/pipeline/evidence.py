@@ -13,17 +13,21 @@ from acclimate.data.augmentation import POLICIES
 from acclimate.data.images import to_float, to_uint8
 from acclimate.data.sets import Images, LabelledImages
 from acclimate.pipeline.translated import validation_images
+from acclimate.reporting.counts import count_pairs
 from acclimate.runs.adaptation import Adaptation
 from acclimate.runs.evaluation import Classifier
 from acclimate.runs.kinds import Kind
 from acclimate.runs.last_features import last_features
 from acclimate.runs.source_view import as_seen_from_source
 from acclimate.training.engine import seed_for
-from acclimate.trust import estimators
+from acclimate.trust import estimators, findings
 from acclimate.trust.scores import agreement, effective_classes
 
 SAMPLE = 2_000
 """Images of each domain that evidence is gathered from, at most."""
+
+VIEWS = 3
+"""Times that target images are changed, and asked for again."""
 
 PART = 256
 """Images that are changed at once."""
@@ -48,11 +52,13 @@ class Evidence:
     ----------
     adaptation
         A run with its classifiers trained.
+    target
+        Unlabelled images that the evidence is about; None for held-out ones of the target.
     """
 
-    def __init__(self, adaptation: Adaptation) -> None:
+    def __init__(self, adaptation: Adaptation, target: Images | None = None) -> None:
         self.adaptation = adaptation
-        self.target = held_out(adaptation)
+        self.target = held_out(adaptation) if target is None else target
         self.source = adaptation.data.source_val.first(SAMPLE)
         classes, labels = len(adaptation.task.classes), adaptation.data.source_train.labels
         self.prior = torch.bincount(labels, minlength=classes).double() / len(labels)
@@ -75,9 +81,11 @@ class Evidence:
         val = validation_images(adaptation, kind).first(SAMPLE)
         from_source = as_seen_from_source(adaptation, kind, val.pixels)
         on_val, on_target = from_source.each_probabilities(val.pixels), classifier.each_probabilities(target)
-        joint, given = torch.stack(on_target).mean(0), torch.stack(on_target).mean(0).argmax(1)
+        joint = torch.stack(on_target).mean(0)
+        given = joint.argmax(1)
         shares = estimators.class_shares(joint)
-        found = {
+        found: dict[str, float] = {
+            "adapted": kind == "adapted",
             "val_accuracy": fmean(estimators.accuracy(one, val.labels) for one in on_val),
             "confidence": estimators.confidence(joint),
             "nuclear_norm": estimators.nuclear_norm(joint),
@@ -86,13 +94,27 @@ class Evidence:
             "prior_distance": estimators.total_variation(shares, self.prior),
             "neighbours": estimators.neighbour_agreement(self.apart[1], given),
             "reverse": estimators.reverse_accuracy(self.apart[0], self.source.labels, self.apart[1], given),
-            "stability": agreement(joint, self._seen_again(classifier)),
+            "stability": fmean(agreement(joint, self._seen_again(classifier, view)) for view in range(VIEWS)),
             "unadapted": fmean(agreement(*pair) for pair in product(on_target, self.without)),
             **self._on_val(val, on_val, on_target),
         }
-        if len(on_target) > 1:
+        if len(on_target) > 1:  # told, not weighed: most runs have one training
             found["trainings"] = fmean(agreement(*pair) for pair in combinations(on_target, 2))
         return {name: round(value, 6) for name, value in found.items()}
+
+    def findings(self, kind: Kind) -> list[findings.Finding]:
+        """Return what looks wrong, or other than in the source, in what a kind of classifier says."""
+        adaptation, classes = self.adaptation, self.adaptation.task.classes
+        classifier = adaptation.classifier(kind)
+        joint = classifier.probabilities(self.target.pixels)
+        found = findings.collapse(joint, self.prior, classes)
+        if not found:  # whose shares would only be those of the collapse
+            found += findings.shift(joint, self.prior, classes)
+        if kind == "adapted" and adaptation.method_class.translates and not adaptation.method_decides:
+            redrawn = validation_images(adaptation, kind).first(SAMPLE)
+            seen = classifier.probabilities(redrawn.pixels).argmax(1)
+            found += findings.flips(count_pairs(redrawn.labels, seen, len(classes)), classes)
+        return found
 
     def _on_val(self, val: LabelledImages, on_val: Sequence[Tensor], on_target: Sequence[Tensor]) -> dict[str, float]:
         """Return what compares a classifier on the target with itself on images with labels."""
@@ -106,9 +128,9 @@ class Evidence:
             ),
         }
 
-    def _seen_again(self, classifier: Classifier) -> Tensor:
+    def _seen_again(self, classifier: Classifier, number: int) -> Tensor:
         """Return the probabilities of the target images changed a little, in every run alike."""
         view = POLICIES["photos" if self.adaptation.encoders else "light"].of_target().strong
-        with self.adaptation.engine.seeded(seed_for(self.adaptation.config.seed, "evidence")):
+        with self.adaptation.engine.seeded(seed_for(self.adaptation.config.seed, "evidence", number)):
             parts = [to_uint8(view(to_float(part))) for part in self.target.pixels.split(PART)]
         return classifier.probabilities(torch.cat(parts))

@@ -9,16 +9,14 @@ from typing import Any
 
 from acclimate.data.sets import LabelledImages
 from acclimate.pipeline.environment import environment
-from acclimate.pipeline.translated import validation_images
+from acclimate.pipeline.evidence import Evidence
 from acclimate.runs.adaptation import Adaptation
 from acclimate.runs.evaluation import summary
 from acclimate.runs.kinds import KINDS, Kind, has_augmented_bars, is_paper_stage, recipe
 from acclimate.training.state import load_tree
-from acclimate.trust.forecast import forecast_accuracy
+from acclimate.trust.forecast import forecast_accuracy, recommend
 
 SCHEMA = 1
-FORECAST_SAMPLE = 2_000
-"""Images a domain that the target accuracy is forecast from."""
 
 
 def build_result(adaptation: Adaptation) -> dict[str, Any]:
@@ -44,7 +42,7 @@ def build_result(adaptation: Adaptation) -> dict[str, Any]:
         "accuracy": measured[own],
         "ensemble_accuracy": ensemble,
         **directions,
-        "forecast": _forecast(adaptation),
+        **_forecast(adaptation),
         "baselines": {
             kind.replace("-", "_"): measured[kind]
             for kind in KINDS
@@ -88,13 +86,21 @@ def _directions(adaptation: Adaptation) -> dict[str, Any]:
 
 
 def _forecast(adaptation: Adaptation) -> dict[str, Any]:
-    """Forecast the accuracy on the target from its training images, whose labels stay unread."""
-    classifier, val = adaptation.classifier(), validation_images(adaptation, adaptation.own_kind).first(FORECAST_SAMPLE)
-    target = adaptation.data.target_train.first(FORECAST_SAMPLE)
-    on_val, on_target = (classifier.each_probabilities(images.pixels) for images in (val, target))
-    adapts = adaptation.method_class.adapts
-    unadapted = adaptation.classifier("source-only").each_probabilities(target.pixels) if adapts else []
-    return forecast_accuracy(on_val, val.labels, on_target, unadapted)
+    """Forecast the accuracy on the target without its labels; recommend what to use, adapted or not."""
+    own = adaptation.own_kind
+    if own == "target-only":  # which has seen the labels
+        return {"forecast": None}
+    evidence = Evidence(adaptation)
+    forecast = forecast_accuracy(evidence.of(own))
+    if own != "adapted":
+        return {"forecast": forecast, "findings": evidence.findings(own)}
+    unadapted = forecast_accuracy(evidence.of(evidence.reference)) | {"kind": evidence.reference}
+    return {
+        "forecast": forecast,
+        "unadapted": unadapted,
+        "recommendation": recommend(forecast, unadapted),
+        "findings": evidence.findings(own),
+    }
 
 
 def _costs(adaptation: Adaptation) -> dict[str, Any]:

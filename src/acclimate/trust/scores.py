@@ -89,16 +89,3 @@ def consensus(predictions: Tensor) -> Tensor:
     """Agreement of each of S classifiers with the majority of all, float ``[S]``, from classes int64 ``[S, N]``."""
     majority = predictions.mode(0).values
     return (predictions == majority).double().mean(1)
-
-
-def thresholded_confidence(val: Tensor, val_labels: Tensor, target: Tensor) -> float:
-    """Average thresholded confidence: accuracy on ``target`` predicted from ``val`` (Garg et al., 2022).
-
-    The threshold on the largest probability is where as large a share of ``val`` lies below as is misclassified there;
-    the share of ``target`` above it is the prediction.
-    """
-    error = float((val.argmax(1) != val_labels).double().mean())
-    confidence = val.max(1).values.double().sort().values
-    wrong = round(error * len(val))
-    threshold = confidence[wrong - 1] if wrong else -math.inf
-    return float((target.max(1).values.double() > threshold).double().mean())
