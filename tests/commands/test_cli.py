@@ -13,11 +13,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from PIL import Image
 
 from acclimate.commands import main
 from acclimate.commands.run import summary_table
+from acclimate.data.images import write_png
 from acclimate.pipeline.adapt import start
 from acclimate.pipeline.stages import run_stages
+from acclimate.runs.adaptation import Adaptation
 from helpers import TINY, tiny
 
 OPTIONS = [f"--{key.replace('_', '-')}={value}" for key, value in TINY.items()]
@@ -125,6 +129,42 @@ def test_predict_csv_and_json_lines(finished: Path, run_cli: Cli, make_folder: C
     assert (code, "bad.png: not a readable image" in err) == (2, True)
     assert run_cli("predict", finished, folder / "bad.png")[0] == 2
     assert run_cli("predict", finished, folder / "none.png")[0] == 2
+
+
+def test_predict_abstains_where_it_is_not_sure(finished: Path, run_cli: Cli, make_folder: Callable[..., Path]) -> None:
+    folder = make_folder("mine", ("a", "b"), 3)
+    sure = [float(row["probability"]) for row in csv.DictReader(io.StringIO(run_cli("predict", finished, folder)[1]))]
+    between = sorted(sure)[2] + 1e-5  # they are printed rounded
+    _, out, _ = run_cli("predict", finished, folder, "--abstain-below", between)
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert [row["class"] == "" for row in rows] == [float(row["probability"]) < between for row in rows]
+    _, out, _ = run_cli("predict", finished, folder, "--abstain-below", 1, "--format", "jsonl")
+    assert {json.loads(line)["class"] for line in out.splitlines()} == {None}
+    code, _, err = run_cli("predict", finished, folder, "--abstain-below", 80)
+    assert (code, "--abstain-below must be 0 to 1, not 80" in err) == (2, True)
+
+
+def test_check_tells_strange_images_from_the_target_s(finished: Path, run_cli: Cli, tmp_path: Path) -> None:
+    target = Adaptation(finished).target.images("test").pixels[:60]
+    for folder in ("same", "other"):
+        (tmp_path / folder).mkdir()
+    for number, image in enumerate(target):
+        write_png(image, tmp_path / "same" / f"{number}.png")
+    generator = torch.Generator().manual_seed(0)
+    for number in range(30):
+        stripes = torch.randint(0, 256, (3, 1, 8), generator=generator).expand(3, 8, 8).to(torch.uint8)
+        write_png(stripes, tmp_path / "other" / f"{number}.png")
+    picture = tmp_path / "check.png"
+    code, out, _ = run_cli("check", finished, tmp_path / "same", "--out", picture)
+    assert code == 0
+    assert "These images look like what the classifier was adapted to." in out
+    assert "in nine of ten cases" in out
+    with Image.open(picture) as drawn:
+        assert drawn.width > 400
+    out = run_cli("check", finished, tmp_path / "other", "--out", picture)[1]
+    assert "look like what" not in out
+    assert str(tmp_path / "other") in out
+    assert run_cli("check", finished, tmp_path / "none")[0] == 2
 
 
 def test_figures_and_report(finished: Path, run_cli: Cli, small_analysis: None, tmp_path: Path) -> None:

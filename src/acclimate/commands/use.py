@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from acclimate.commands.options import RunDevice, RunPath
+from acclimate.errors import AcclimateError
 
 
 def evaluate(run: RunPath, domain: str | None = None, /, *, device: RunDevice = None) -> None:
@@ -52,6 +53,7 @@ def predict(
     /,
     *,
     format: Literal["csv", "jsonl"] = "csv",  # noqa: A002
+    abstain_below: float = 0.0,
     strict: bool = False,
     device: RunDevice = None,
 ) -> None:
@@ -63,18 +65,42 @@ def predict(
         Image files, or folders of them in any nesting.
     format
         csv with a header, or one JSON object a line.
+    abstain_below
+        Name no class where its probability is smaller: an empty field in csv, null in jsonl.
     strict
         Stop at the first unreadable image instead of skipping it.
     """
     from acclimate.runs.adaptation import Adaptation
     from acclimate.runs.inference import predict_files
 
+    if not 0 <= abstain_below <= 1:
+        raise AcclimateError(f"--abstain-below must be 0 to 1, not {abstain_below:g}")
     writer = csv.writer(sys.stdout, lineterminator="\n")
     predictions = predict_files(Adaptation(run, device), images, strict=strict)
-    for number, (file, name, probability) in enumerate(predictions):
+    for number, (file, best, probability) in enumerate(predictions):
+        name = best if probability >= abstain_below else None
         if format == "csv":
             if number == 0:
                 writer.writerow(["file", "class", "probability"])
             writer.writerow([file, name, f"{probability:.6f}"])
         else:
             print(json.dumps({"file": str(file), "class": name, "probability": round(probability, 6)}))
+
+
+def check(run: RunPath, images: list[Path], /, *, out: Path = Path("check.png"), device: RunDevice = None) -> None:
+    """Tell whether new images look like those that a run was adapted to, and what accuracy to expect on them.
+
+    Parameters
+    ----------
+    images
+        Image files, or folders of them in any nesting.
+    out
+        The picture of the strangest.
+    """
+    from acclimate.pipeline.check import check as check_images
+    from acclimate.runs.adaptation import Adaptation
+
+    found = check_images(Adaptation(run, device), images, out)
+    print(found.verdict)
+    for name, value in found.lines():
+        print(f"  {name:<41}{value}")

@@ -23,6 +23,7 @@ from acclimate.pipeline.translated import redrawn_images, training_images, valid
 from acclimate.progress import clock, say
 from acclimate.reporting.samples import run_samples
 from acclimate.runs.adaptation import Adaptation, DomainName
+from acclimate.runs.familiar import familiarity
 from acclimate.runs.kinds import KINDS, Kind, has_augmented_bars, recipe, self_trains, tuning_recipe
 from acclimate.training.compilation import compile_networks, decide
 from acclimate.training.loop import Phase, train
@@ -223,6 +224,8 @@ def _finish(adaptation: Adaptation) -> dict[str, Any]:
         return adaptation.run.result
     if adaptation.method_class.translates:
         run_samples(adaptation, path / "figures" / "samples.png")
+    if adaptation.own_kind == "adapted":
+        familiarity(adaptation)
     result = build_result(adaptation)
     write_json(path / "result.json", result)
     return result

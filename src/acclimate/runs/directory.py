@@ -9,6 +9,7 @@
     translated/       the translated source, uint8, memory-mapped, and what it took
     models/           trained classifiers
     statistics/       of the backbone's batch norm on each domain
+    familiar.safetensors  what the target looks like to the classifier
     figures/          pictures, and the analysis that they are drawn from
     result.json       the result with its protocol
     report.html       the report, once it is asked for

@@ -13,12 +13,18 @@ from torch import Tensor
 from acclimate.data.domains import DOMAINS, Domain, check_pair, open_domain
 from acclimate.data.domains.base import SPLITS, SplitName
 from acclimate.data.images import image_files, read_image, read_whole, write_png
-from acclimate.errors import DataError
+from acclimate.errors import AcclimateError, DataError
 from acclimate.progress import progress, say
 from acclimate.runs.adaptation import Adaptation
 from acclimate.runs.evaluation import EVALUATION_BATCH, summary
+from acclimate.runs.familiar import familiarity
+from acclimate.runs.last_features import last_features
 from acclimate.runs.translation import Translator
 from acclimate.training.engine import seed_for
+from acclimate.trust.familiarity import ALIEN, Familiarity
+
+FEW = 5
+"""Images below which nothing is said of how strange they are."""
 
 
 def translate_files(adaptation: Adaptation, source: str | Path, output: Path, snapshot: int | None = None) -> int:
@@ -83,19 +89,57 @@ def predict_files(
 ) -> Iterator[tuple[Path, str, float]]:
     """Classify image files, or folders of them; yield path, class name and its probability.
 
-    Unreadable images are named and skipped.
+    Unreadable images are named and skipped. In the end it is said if the images look like nothing that the classifier
+    was adapted to.
 
     Raises
     ------
     DataError
         A path does not exist, no image is readable, or with ``strict`` one is not.
     """
+    classifier, strangeness = adaptation.classifier(), list[Tensor]()
+    known = _familiarity(adaptation)
+    for names, pixels in _batches(adaptation, paths, strict):
+        best = classifier.probabilities(pixels).max(1)
+        if known is not None and not strangeness:  # the first batch tells enough
+            strangeness.append(known.strangeness(last_features(classifier, pixels)))
+        for file, probability, label in zip(names, best.values.tolist(), best.indices.tolist(), strict=True):
+            yield file, classifier.classes[label], probability
+    if strangeness and len(strangeness[0]) >= FEW and strangeness[0].mean() >= ALIEN:
+        advice = f"do not rely on it here (acclimate check {adaptation.run.path} IMAGES says more)"
+        say(f"these images look like nothing that the classifier was adapted to: {advice}")
+
+
+def read_files(adaptation: Adaptation, paths: Sequence[Path]) -> tuple[list[Path], Tensor]:
+    """Read image files, or folders of them, as a run sees them: the readable ones, uint8 ``[N, C, H, W]``.
+
+    Raises
+    ------
+    DataError
+        A path does not exist, or no image is readable.
+    """
+    parts = list(_batches(adaptation, paths, strict=False))
+    return [file for names, _ in parts for file in names], torch.cat([pixels for _, pixels in parts])
+
+
+def _familiarity(adaptation: Adaptation) -> Familiarity | None:
+    """Return what the target looks like, if the run is about one and has it, or its images are still there."""
+    if adaptation.own_kind != "adapted":
+        return None
+    try:
+        return familiarity(adaptation)
+    except AcclimateError:
+        return None
+
+
+def _batches(adaptation: Adaptation, paths: Sequence[Path], strict: bool) -> Iterator[tuple[list[Path], Tensor]]:
+    """Yield image files and what is in them, some at a time."""
     files = []
     for path in paths:
         if not path.exists():
             raise DataError(f"no such file or folder: {path}")
         files += image_files(path) if path.is_dir() else [path]
-    classifier, config, readable = adaptation.classifier(), adaptation.config, 0
+    config, readable = adaptation.config, 0
     for start in range(0, len(files), EVALUATION_BATCH):
         names, images = [], []
         for file in files[start : start + EVALUATION_BATCH]:
@@ -108,9 +152,7 @@ def predict_files(
                 say(f"skipped {error}")
         if images:
             readable += len(images)
-            best = classifier.probabilities(torch.stack(images)).max(1)
-            for file, probability, label in zip(names, best.values.tolist(), best.indices.tolist(), strict=True):
-                yield file, classifier.classes[label], probability
+            yield names, torch.stack(images)
     if not readable:
         raise DataError("no readable image among: " + ", ".join(map(str, paths[:5])))
 
