@@ -128,5 +128,9 @@ def test_temperature_and_calibration_error() -> None:
     assert estimators.temperature(logits, labels) == pytest.approx(1, abs=0.1)
     assert estimators.temperature(3 * logits, labels) == pytest.approx(3, abs=0.3)
     assert estimators.calibration_error(val, labels) < 0.03
+    assert torch.equal(estimators.tempered(val, 1), val)
+    assert torch.allclose(estimators.tempered((3 * logits).softmax(1), 3), val, atol=1e-5)
+    right = estimators.accuracy(val, labels)
+    assert estimators.matching_temperature((3 * logits).softmax(1), right) == pytest.approx(3, abs=0.4)
     assert estimators.calibration_error((3 * logits).softmax(1), labels) > 0.05
     assert estimators.calibration_error(binary([0.8, 0.8, 0.8, 0.8]), torch.tensor([0, 0, 1, 1])) == pytest.approx(0.3)

@@ -14,6 +14,7 @@ from acclimate.runs.adaptation import Adaptation
 from acclimate.runs.evaluation import summary
 from acclimate.runs.kinds import KINDS, Kind, has_augmented_bars, is_paper_stage, recipe
 from acclimate.training.state import load_tree
+from acclimate.trust.estimators import calibration_error, matching_temperature, tempered
 from acclimate.trust.forecast import forecast_accuracy, recommend
 
 SCHEMA = 1
@@ -100,7 +101,23 @@ def _forecast(adaptation: Adaptation) -> dict[str, Any]:
         "unadapted": unadapted,
         "recommendation": recommend(forecast, unadapted),
         "findings": evidence.findings(own),
+        "calibration": _calibration(adaptation, evidence, forecast["mean"]),
     }
+
+
+def _calibration(adaptation: Adaptation, evidence: Evidence, expected: float) -> dict[str, Any]:
+    """Return the temperature at which the classifier is as sure of the target as it is forecast to be right.
+
+    Where there are labels, also by how much confidence and accuracy differ on test images (ECE), without it and with.
+    """
+    classifier = adaptation.classifier()
+    found = {"temperature": round(matching_temperature(classifier.probabilities(evidence.target.pixels), expected), 4)}
+    if adaptation.target.has_labelled("test"):
+        test = adaptation.target.labelled("test")
+        raw = classifier.probabilities(test.pixels)
+        found["ece_raw"] = round(calibration_error(raw, test.labels), 6)
+        found["ece"] = round(calibration_error(tempered(raw, found["temperature"]), test.labels), 6)
+    return found
 
 
 def _costs(adaptation: Adaptation) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from acclimate.runs.adaptation import Adaptation
 from acclimate.runs.kinds import KINDS
 from acclimate.training.state import load_tree, save_tree
 
-VERSION = 2
+VERSION = 3
 """Grows when what is computed changes: analyses of older versions are computed anew."""
 
 

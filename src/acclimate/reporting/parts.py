@@ -22,6 +22,7 @@ from acclimate.runs.last_features import last_features
 from acclimate.runs.source_view import as_seen_from_source
 from acclimate.runs.translation import BATCH
 from acclimate.training.engine import in_parts, seed_for
+from acclimate.trust.estimators import tempered
 
 SAMPLE = 500
 NEIGHBOURS_OF = 192
@@ -43,7 +44,7 @@ class Parts:
     def __init__(self, adaptation: Adaptation) -> None:
         self.adaptation, self.engine = adaptation, adaptation.engine
         self.kind, self.classes = adaptation.own_kind, adaptation.task.classes
-        self.classifier = adaptation.classifier()
+        self.classifier = adaptation.calibrated()
         target = adaptation.data.target_train
         self.pool = target.first(max(SAMPLE, min(POOL, POOL_BYTES // target.pixels[0].numel()))).pixels
         self.validation = adaptation.data.source_val
@@ -202,7 +203,8 @@ class Parts:
             logits = self.adaptation.classifier(kind).each_logits(self.test.pixels)
             counts = [count_pairs(self.test.labels, one.argmax(1), len(self.classes)) for one in logits]
             matrices[kind] = torch.stack(counts).sum(0)
-            probabilities = torch.stack([one.softmax(1) for one in logits]).mean(0)
+            mean = torch.stack([one.softmax(1) for one in logits]).mean(0)
+            probabilities = tempered(mean, self.classifier.temperature)
         confidence, predicted = probabilities.max(1)
         wrong = (predicted != self.test.labels).nonzero()[:, 0]
         worst = wrong[confidence[wrong].argsort(descending=True, stable=True)][:MISTAKES]

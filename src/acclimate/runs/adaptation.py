@@ -277,6 +277,20 @@ class Adaptation:
             return self.both_directions(float(json.loads(self.run.directions.read_text())["weight"]))
         return self._classifier(kind, trainings)
 
+    def calibrated(self) -> Classifier:
+        """Return the run's classifier with probabilities that can be taken at their word, as far as that is known.
+
+        Its temperature is in the result: the one at which it is as sure of target images as it is forecast to be right.
+
+        Raises
+        ------
+        RunError
+            The run has not finished.
+        """
+        classifier = self.classifier()
+        classifier.temperature = self.run.result.get("calibration", {}).get("temperature", 1.0)
+        return classifier
+
     def both_directions(self, weight: float = 1.0) -> BothDirections:
         """Return the adapted classifier combined with one of the source, which sees target images redrawn."""
         translator, seed = self.translator(), seed_for(self.config.seed, "back")

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from acclimate.data.images import to_float
 from acclimate.data.sets import LabelledImages
 from acclimate.training.engine import Engine, in_parts
+from acclimate.trust.estimators import tempered
 
 EVALUATION_BATCH = 500
 
@@ -29,7 +30,14 @@ class Classifier:
         Where to compute.
     encode
         Turns images into the features that the networks see; None where they see images.
+
+    Attributes
+    ----------
+    temperature
+        What the log of the mean probabilities is divided by; above 1 it makes them less sure.
     """
+
+    temperature: float = 1.0
 
     def __init__(
         self,
@@ -42,7 +50,7 @@ class Classifier:
 
     def probabilities(self, pixels: Tensor) -> Tensor:
         """Return class probabilities, float32 ``[N, classes]``, for uint8 images ``[N, C, H, W]``."""
-        return torch.stack(self.each_probabilities(pixels)).mean(0)
+        return tempered(torch.stack(self.each_probabilities(pixels)).mean(0), self.temperature)
 
     def each_probabilities(self, pixels: Tensor) -> list[Tensor]:
         """Return each network's class probabilities, float32 ``[N, classes]``."""

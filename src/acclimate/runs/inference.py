@@ -97,7 +97,7 @@ def predict_files(
     DataError
         A path does not exist, no image is readable, or with ``strict`` one is not.
     """
-    classifier, strangeness = adaptation.classifier(), list[Tensor]()
+    classifier, strangeness = adaptation.calibrated(), list[Tensor]()
     known = _familiarity(adaptation)
     for names, pixels in _batches(adaptation, paths, strict):
         best = classifier.probabilities(pixels).max(1)

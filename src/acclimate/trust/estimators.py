@@ -21,6 +21,8 @@ MOST_TRANSPORTED = 1_000
 CRITIC_WIDTH, CRITIC_STEPS, CRITIC_RATE = 64, 200, 0.01
 PROBE_STEPS, PROBE_RATE, PROBE_DECAY = 150, 0.05, 1e-3
 NEIGHBOURS = 5
+TEMPERATURES = (-1.5, 1.5, 121)
+"""Powers of ten between which temperatures are tried, and how many."""
 
 
 def accuracy(probabilities: Tensor, labels: Tensor) -> float:
@@ -207,9 +209,25 @@ def total_variation(first: Tensor, second: Tensor) -> float:
 
 def temperature(logits: Tensor, labels: Tensor) -> float:
     """Return the T that calibrates logits float ``[N, K]``: argmin of NLL(logits / T) (Guo et al., 2017)."""
-    grid = torch.logspace(-1.5, 1.5, 121, dtype=torch.float64)
+    grid = torch.logspace(*TEMPERATURES, dtype=torch.float64)
     losses = torch.stack([F.cross_entropy(logits.double() / one, labels) for one in grid])
     return float(grid[losses.argmin()])
+
+
+def tempered(probabilities: Tensor, by: float) -> Tensor:
+    """Return probabilities float ``[N, K]`` as if their logits had been divided by a temperature."""
+    return probabilities if by == 1 else (probabilities.clamp(min=1e-12).log() / by).softmax(1)
+
+
+def matching_temperature(target: Tensor, expected: float) -> float:
+    """Return the temperature at which mean confidence on the target, float ``[M, K]``, is the ``expected`` accuracy.
+
+    There are no labels there to calibrate by; those of the source would leave a classifier as sure of the target as it
+    is of the source.
+    """
+    grid = torch.logspace(*TEMPERATURES, dtype=torch.float64)
+    off = torch.tensor([abs(confidence(tempered(target.double(), float(one))) - expected) for one in grid])
+    return float(grid[off.argmin()])
 
 
 def calibration_error(probabilities: Tensor, labels: Tensor, bins: int = 15) -> float:

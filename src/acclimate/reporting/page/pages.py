@@ -23,6 +23,9 @@ from acclimate.runs.adaptation import Adaptation
 STRIP = 7
 """Pictures of a row, where they are large."""
 
+COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.5)
+"""Shares of images that are answered, where the others are abstained from."""
+
 MOST_SEEN_AS = 20
 """Classes that have a row of pictures."""
 
@@ -94,6 +97,18 @@ class RunPage(Summary):
             if counts[one] > 0
         ]
         return [*rows, row("least sure", confidence.argsort(stable=True)[:STRIP])]
+
+    @property
+    def abstaining(self) -> list[tuple[float, float, float, float | None]]:
+        """What abstaining buys: images answered in %, the least probability, the accuracy to expect, and that found."""
+        confidence, order = self.analysis.target_confidence.sort(descending=True, stable=True)
+        right = (self.analysis.target_predicted == self.analysis.target_labels)[order].double()
+        rows = []
+        for share in COVERAGES:
+            kept = max(1, round(share * len(confidence)))
+            found = 100 * float(right[:kept].mean()) if self.analysis.has_labels else None
+            rows.append((100 * share, float(confidence[kept - 1]), 100 * float(confidence[:kept].mean()), found))
+        return rows
 
     @property
     def shares(self) -> list[tuple[str, list[float]]]:
