@@ -115,7 +115,7 @@ def tables(rows: Sequence[Row], forecasts: Sequence[Mapping[str, float]]) -> tup
         name: fmean(100 * abs(row["evidence"][name] - row["accuracy"]) for row in rows if name in row["evidence"])
         for name in (
             "confidence", "difference", "threshold", "transport", "transport_threshold", "disagreement",
-            "nuclear_norm", "unadapted", "stability", "neighbours", "reverse", "trainings",
+            "nuclear_norm", "unadapted", "stability", "neighbours", "reverse", "aligned", "trainings",
         )
         if any(name in row["evidence"] for row in rows)
     }  # fmt: skip

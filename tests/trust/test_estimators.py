@@ -84,13 +84,17 @@ def test_the_disagreement_bound_lies_below_what_can_be_known() -> None:
     assert bound < estimators.accuracy(vague, labels[300:])
 
 
-def test_reverse_accuracy_sees_classes_that_were_exchanged() -> None:
+def test_probes_see_classes_that_were_exchanged() -> None:
     source, labels = blobs(CENTRES, 30, 0)
     target, truth = blobs(CENTRES + 5, 30, 1)
-    assert estimators.reverse_accuracy(source, labels, target, truth) == 1
+    assert estimators.probe_accuracy(target, truth, source, labels) == 1
     swapped = truth.clone()
     swapped[truth == 0], swapped[truth == 1] = 1, 0
-    assert estimators.reverse_accuracy(source, labels, target, swapped) == pytest.approx(0.5, abs=0.02)
+    for there in (
+        estimators.probe_accuracy(target, swapped, source, labels),
+        estimators.probe_accuracy(source, labels, target, swapped),
+    ):
+        assert there == pytest.approx(0.5, abs=0.02)
 
 
 def test_neighbour_agreement() -> None:
@@ -129,7 +133,7 @@ def test_temperature_and_calibration_error() -> None:
     assert estimators.temperature(3 * logits, labels) == pytest.approx(3, abs=0.3)
     assert estimators.calibration_error(val, labels) < 0.03
     assert torch.equal(estimators.tempered(val, 1), val)
-    assert torch.allclose(estimators.tempered((3 * logits).softmax(1), 3), val, atol=1e-5)
+    assert torch.allclose(estimators.tempered((3 * logits).softmax(1), 3), val, atol=1e-3)
     right = estimators.accuracy(val, labels)
     assert estimators.matching_temperature((3 * logits).softmax(1), right) == pytest.approx(3, abs=0.4)
     assert estimators.calibration_error((3 * logits).softmax(1), labels) > 0.05

@@ -14,7 +14,7 @@ from acclimate.data.images import to_float, to_uint8
 from acclimate.data.sets import Images, LabelledImages
 from acclimate.pipeline.translated import validation_images
 from acclimate.reporting.counts import count_pairs
-from acclimate.runs.adaptation import Adaptation
+from acclimate.runs.adaptation import Adaptation, DomainName
 from acclimate.runs.evaluation import Classifier
 from acclimate.runs.kinds import Kind
 from acclimate.runs.last_features import last_features
@@ -59,7 +59,7 @@ class Evidence:
     def __init__(self, adaptation: Adaptation, target: Images | None = None) -> None:
         self.adaptation = adaptation
         self.target = held_out(adaptation) if target is None else target
-        self.source = adaptation.data.source_val.first(SAMPLE)
+        self.source = adaptation.data.source_train.first(SAMPLE)
         classes, labels = len(adaptation.task.classes), adaptation.data.source_train.labels
         self.prior = torch.bincount(labels, minlength=classes).double() / len(labels)
         self.reference: Kind = "source-only"
@@ -67,12 +67,12 @@ class Evidence:
             self.reference = "source-only-augmented"
         self.unadapted = adaptation.classifier(self.reference)
         self.without = self.unadapted.each_probabilities(self.target.pixels)
-        self.apart = [self._unbiased(images.pixels) for images in (self.source, self.target)]
+        self.features = self._unbiased("source", self.source.pixels), self._unbiased("target", self.target.pixels)
 
-    def _unbiased(self, pixels: Tensor) -> Tensor:
-        """Return features of images by a network that has seen neither the target nor what it was given."""
-        encoders = self.adaptation.encoders
-        return encoders.plain(pixels) if encoders else last_features(self.unadapted, pixels)
+    def _unbiased(self, of: DomainName, pixels: Tensor) -> Tensor:
+        """Return features of a domain's images by a network that does not know what the target was given."""
+        encode = self.adaptation.encoder("adapted", of)
+        return encode(pixels) if encode else last_features(self.unadapted, pixels)
 
     def of(self, kind: Kind) -> dict[str, float]:
         """Return the evidence on one kind of classifier, by name; each is explained in :mod:`~.trust.estimators`."""
@@ -82,7 +82,7 @@ class Evidence:
         from_source = as_seen_from_source(adaptation, kind, val.pixels)
         on_val, on_target = from_source.each_probabilities(val.pixels), classifier.each_probabilities(target)
         joint = torch.stack(on_target).mean(0)
-        given = joint.argmax(1)
+        given, (x, t) = joint.argmax(1), self.features
         shares = estimators.class_shares(joint)
         found: dict[str, float] = {
             "adapted": kind == "adapted",
@@ -92,8 +92,9 @@ class Evidence:
             "transport": estimators.transport_accuracy(joint, self.prior),
             "effective_classes": effective_classes(shares) / effective_classes(self.prior),
             "prior_distance": estimators.total_variation(shares, self.prior),
-            "neighbours": estimators.neighbour_agreement(self.apart[1], given),
-            "reverse": estimators.reverse_accuracy(self.apart[0], self.source.labels, self.apart[1], given),
+            "neighbours": estimators.neighbour_agreement(t, given),
+            "reverse": estimators.probe_accuracy(t, given, x, self.source.labels),
+            "aligned": estimators.probe_accuracy(x, self.source.labels, t, given),
             "stability": fmean(agreement(joint, self._seen_again(classifier, view)) for view in range(VIEWS)),
             "unadapted": fmean(agreement(*pair) for pair in product(on_target, self.without)),
             **self._on_val(val, on_val, on_target),

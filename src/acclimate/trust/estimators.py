@@ -129,23 +129,25 @@ def disagreement_bound(val: Tensor, labels: Tensor, target: Tensor) -> float:
     return _share(accuracy(val, labels) - most)
 
 
-def reverse_accuracy(features: Tensor, labels: Tensor, target_features: Tensor, given: Tensor) -> float:
-    """Accuracy on the source of a linear probe that learnt the target's given classes (Zhong et al., 2010).
+def probe_accuracy(features: Tensor, labels: Tensor, others: Tensor, wanted: Tensor) -> float:
+    """Accuracy on ``others``, float ``[M, D]``, of a linear probe that learnt the labels of ``features``, ``[N, D]``.
 
-    Classes that the target was given wrongly do not come back right. The features, ``[N, D]`` and ``[M, D]``, should
-    be of a network that did not learn these classes; each domain's are standardised by themselves.
+    The features should be of a network that does not know what the target was given; each domain's are standardised by
+    themselves. From the target and what it was given to the source and its labels this is reverse validation (Zhong et
+    al., 2010): classes that were given wrongly do not come back right. From the source to the target it is how far a
+    classifier agrees with the plainest adaptation that there is.
     """
-    x, t = (_standardised(one.float()) for one in (features, target_features))
-    probe = torch.nn.Linear(t.shape[1], int(max(labels.max(), given.max())) + 1)
+    x, t = (_standardised(one.float()) for one in (features, others))
+    probe = torch.nn.Linear(x.shape[1], int(max(labels.max(), wanted.max())) + 1)
     torch.nn.init.zeros_(probe.weight)
     torch.nn.init.zeros_(probe.bias)
-    optimizer = torch.optim.Adam(probe.parameters(), lr=PROBE_RATE / math.sqrt(t.shape[1]), weight_decay=PROBE_DECAY)
+    optimizer = torch.optim.Adam(probe.parameters(), lr=PROBE_RATE / math.sqrt(x.shape[1]), weight_decay=PROBE_DECAY)
     with torch.enable_grad():
         for _ in range(PROBE_STEPS):
             optimizer.zero_grad()
-            F.cross_entropy(probe(t), given).backward()
+            F.cross_entropy(probe(x), labels).backward()
             optimizer.step()
-        return accuracy(probe(x).detach(), labels)
+        return accuracy(probe(t).detach(), wanted)
 
 
 def neighbour_agreement(features: Tensor, given: Tensor) -> float:

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 EVIDENCE = {
-    "adapted": ("stability", "unadapted", "effective_classes"),
-    "unadapted": ("stability", "neighbours", "difference", "effective_classes"),
+    "adapted": ("stability", "unadapted", "neighbours", "effective_classes"),
+    "unadapted": ("confidence", "aligned", "reverse"),
 }
 """What is weighed for an adapted classifier, and for one of the source alone. Few: with all that is gathered the model
 fits the pairs that it knows better and others worse."""
@@ -32,7 +32,7 @@ NUMBERS = frozenset({"effective_classes"})
 LEAST, MOST = 0.01, 0.99
 """Shares are cut to these, so that their log odds are finite."""
 
-RIDGE = 1.0
+RIDGE = 5.0
 
 COVERED = 0.9
 """How often the interval is to hold the truth."""
