@@ -196,7 +196,7 @@ def test_mistakes_are_wrong_and_the_surest_come_first(finished: Adaptation, anal
     assert bool((mistakes["labels"] != mistakes["predicted"]).all())
     confidence = mistakes["confidence"].tolist()
     assert confidence == sorted(confidence, reverse=True)
-    again = finished.classifier().probabilities(mistakes["images"]).max(1)
+    again = finished.calibrated().probabilities(mistakes["images"]).max(1)
     assert torch.equal(again.indices, mistakes["predicted"])
     assert torch.allclose(again.values, mistakes["confidence"], atol=1e-6)
 

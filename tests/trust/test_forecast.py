@@ -18,7 +18,7 @@ def known(count: int) -> tuple[list[dict[str, float]], list[float]]:
     generator = np.random.default_rng(0)
     evidence = [
         {"stability": float(one), "effective_classes": float(two)}
-        for one, two in zip(generator.uniform(0.1, 0.9, count), generator.uniform(0.5, 1, count), strict=True)
+        for one, two in zip(generator.uniform(0.1, 0.9, count), generator.uniform(0.7, 1, count), strict=True)
     ]
     odds = [0.8 * log_odds(one["stability"]) + 2 * one["effective_classes"] - 1 for one in evidence]
     return evidence, [share(one) for one in odds]
@@ -58,6 +58,7 @@ def shipped(**changes: float) -> dict[str, Any]:
         "aligned": 0.9,
         "reverse": 0.9,
         "effective_classes": 1.0,
+        "prior_distance": 0.0,
     }
     return forecast_accuracy(evidence | changes)
 
@@ -66,7 +67,8 @@ def test_what_is_shipped_is_sound() -> None:
     forecast = shipped()
     assert 0 < forecast["low"] < forecast["mean"] < forecast["high"] < 1
     assert shipped(stability=0.4)["mean"] < forecast["mean"] - 0.15
-    assert shipped(effective_classes=0.3)["mean"] < forecast["mean"] - 0.15  # a collapse, however stable
+    collapsed = {"effective_classes": 0.1, "prior_distance": 0.9, "stability": 1.0, "unadapted": 1.0, "neighbours": 1.0}
+    assert shipped(**collapsed)["mean"] <= 0.1  # however stable
     assert shipped(adapted=0.0, confidence=0.5, aligned=0.5)["mean"] < shipped(adapted=0.0)["mean"]
     stored = json.loads(files("acclimate.trust").joinpath("forecast.json").read_text())
     assert {name: tuple(stored[name]["evidence"]) for name in EVIDENCE} == EVIDENCE

@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from acclimate.trust.estimators import class_shares, shifted_shares, total_variation
+from acclimate.trust.forecast import COLLAPSED
 from acclimate.trust.scores import effective_classes
-
-COLLAPSED = 0.6
-"""Effective classes given to the target, as a share of those in the source, below which that is called a collapse."""
 
 FLIPPED = 0.5
 """Share of a class's redrawn images that look like one other, from which on the class is called exchanged."""

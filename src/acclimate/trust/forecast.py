@@ -34,6 +34,9 @@ LEAST, MOST = 0.01, 0.99
 
 RIDGE = 5.0
 
+COLLAPSED = 0.6
+"""Effective classes given to the target, as a share of those in the source, below which that is a collapse."""
+
 COVERED = 0.9
 """How often the interval is to hold the truth."""
 
@@ -84,9 +87,16 @@ class ForecastModel:
         return cls(names, mean.tolist(), deviation.tolist(), weights.tolist(), float(y.mean()))
 
     def log_odds(self, evidence: Mapping[str, float]) -> float:
-        """Return the forecast log odds of accuracy."""
+        """Return the forecast log odds of accuracy.
+
+        After a collapse onto few classes nothing else means anything: then it is not more than the share of images that
+        have these classes in the source.
+        """
         z = (_numbers(self.evidence, evidence) - np.array(self.mean)) / np.array(self.deviation)
-        return float(z @ np.array(self.weights)) + self.intercept
+        found = float(z @ np.array(self.weights)) + self.intercept
+        if evidence.get("effective_classes", 1.0) < COLLAPSED:
+            found = min(found, log_odds(1 - evidence["prior_distance"]))
+        return found
 
     def forecast(self, evidence: Mapping[str, float]) -> dict[str, Any]:
         """Return ``mean``, ``low`` and ``high`` in [0, 1], and each piece of evidence, ``by`` its name."""
