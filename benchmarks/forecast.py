@@ -50,8 +50,8 @@ def gather(folders: Iterable[Path], known: Sequence[Row]) -> list[Row]:
         for kind in dict.fromkeys((run.own_kind, evidence.reference)):
             found = result["accuracy"] if kind == run.own_kind else result["baselines"][kind.replace("-", "_")]
             row = {"pair": pair, "run": name, "method": result["method"], "kind": kind}
-            test = result["protocol"]["splits"]["target"][2]
-            rows.append({**row, "accuracy": found["mean"], "test_images": test, "evidence": evidence.of(kind)})
+            row |= {"accuracy": found["mean"], "test_images": result["protocol"]["splits"]["target"][2]}
+            rows.append(row | {"evidence": evidence.of(kind, everything=True)})
     return rows
 
 

@@ -21,7 +21,7 @@ from acclimate.networks import BackboneFeatures, open_backbone
 from acclimate.runs.inference import measure
 
 if importlib.util.find_spec("timm") is None:
-    pytest.skip("timm is not installed", allow_module_level=True)
+    pytest.skip("needs pip install '.[timm,dev]' in an environment of its own", allow_module_level=True)
 
 NAME = "timm:tf_efficientnet_lite0"
 

@@ -15,10 +15,12 @@ from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
 from acclimate import adapt
+from acclimate.data.domains.base import cache_root
 from acclimate.errors import AcclimateError
 from acclimate.networks import Backbone, register_backbone
 from acclimate.pipeline.adapt import resume, start
 from acclimate.pipeline.choice import choose, typical_side
+from acclimate.pipeline.evidence import Evidence
 from acclimate.pipeline.stages import _self_training, _train_head, _tuning, train_method
 from acclimate.reporting.figures import write_figures
 from acclimate.reporting.page import write_report
@@ -167,6 +169,19 @@ def test_the_report_of_photos(photos: Callable[..., Path], tmp_path: Path, small
     assert page.stat().st_size < 15e6
     figures = write_figures(run, tmp_path / "figures", ["png"])["figures"]
     assert "self-training" in figures
+
+
+def test_evidence_keeps_no_features_of_images_that_will_not_come_again(
+    photos: Callable[..., Path], tmp_path: Path
+) -> None:
+    folders = photos("a", (10, 60, 10)), photos("b", (150, 150, 200))
+    register_backbone("blocks", Backbone(Blocks(), 32))
+    run = adapt(*folders, preset="photos", backbone="blocks", out=tmp_path / "run", **SHORT)
+    kept = set(cache_root().rglob("*.digests.npy"))
+    evidence = Evidence(run).of("adapted")
+    assert set(cache_root().rglob("*.digests.npy")) == kept
+    assert kept
+    assert evidence == run.run.result["forecast"]["by"]
 
 
 def test_settings_that_do_not_go_together_are_said() -> None:

@@ -163,6 +163,15 @@ def test_the_documents_show_the_committed_results(monkeypatch: pytest.MonkeyPatc
     assert f"<!-- results -->\n{table}\n<!-- /results -->" in Path("README.md").read_text()
 
 
+def test_the_readme_has_the_figures_of_the_forecast() -> None:
+    figures = json.loads((ROOT / "docs/results/forecast.json").read_text())["figures"]
+    text = " ".join((ROOT / "README.md").read_text().split())
+    assert f"it is off by {figures['mean_error']:.1f} points on average" in text
+    assert f"its interval holds the truth in {100 * figures['held']:.0f} of 100 cases" in text
+    assert figures["worst_harm"] == 0
+    assert f"was in none of {figures['runs']} runs worse than the classifier without adaptation" in text
+
+
 def test_committed_results_carry_their_protocol() -> None:
     for one in (result.content for result in read_results([ROOT / "docs" / "results"])):
         assert one["selection"]["target_labels_used"] is False

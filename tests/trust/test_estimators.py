@@ -114,23 +114,19 @@ def drawn(shares: list[float], count: int = 4000) -> tuple[Tensor, Tensor, Tenso
     return torch.stack([1 - second, second], 1), labels, torch.bincount(labels).double() / count
 
 
-def test_shifted_shares_are_found_both_ways() -> None:
-    val, labels, _ = drawn([0.5, 0.5])
+def test_shifted_shares_are_found() -> None:
+    val, _, _ = drawn([0.5, 0.5])
     target, _, true = drawn([0.9, 0.1])
     raw = estimators.class_shares(target)
-    by_likelihood = estimators.shifted_shares(target, torch.tensor([0.5, 0.5]))
-    by_confusion = estimators.black_box_shares(val, labels, target)
-    for found in (by_likelihood, by_confusion):
-        assert found.sum() == pytest.approx(1)
-        assert estimators.total_variation(found, true) < 0.02 < estimators.total_variation(raw, true) + 0.01
+    found = estimators.shifted_shares(target, torch.tensor([0.5, 0.5]))
+    assert found.sum() == pytest.approx(1)
+    assert estimators.total_variation(found, true) < 0.02
     assert estimators.total_variation(estimators.shifted_shares(val, torch.tensor([0.5, 0.5])), raw) > 0.3
 
 
 def test_temperature_and_calibration_error() -> None:
     val, labels, _ = drawn([0.5, 0.5])
     logits = val.clamp(1e-6).log()
-    assert estimators.temperature(logits, labels) == pytest.approx(1, abs=0.1)
-    assert estimators.temperature(3 * logits, labels) == pytest.approx(3, abs=0.3)
     assert estimators.calibration_error(val, labels) < 0.03
     assert torch.equal(estimators.tempered(val, 1), val)
     assert torch.allclose(estimators.tempered((3 * logits).softmax(1), 3), val, atol=1e-3)

@@ -110,11 +110,10 @@ def _calibration(adaptation: Adaptation, evidence: Evidence, expected: float) ->
 
     Where there are labels, also by how much confidence and accuracy differ on test images (ECE), without it and with.
     """
-    classifier = adaptation.classifier()
-    found = {"temperature": round(matching_temperature(classifier.probabilities(evidence.target.pixels), expected), 4)}
+    found = {"temperature": round(matching_temperature(evidence.together(adaptation.own_kind), expected), 4)}
     if adaptation.target.has_labelled("test"):
         test = adaptation.target.labelled("test")
-        raw = classifier.probabilities(test.pixels)
+        raw = adaptation.classifier().probabilities(test.pixels)
         found["ece_raw"] = round(calibration_error(raw, test.labels), 6)
         found["ece"] = round(calibration_error(tempered(raw, found["temperature"]), test.labels), 6)
     return found

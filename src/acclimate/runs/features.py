@@ -61,10 +61,18 @@ class FeatureStore:
         Length of the features.
     compute
         Maps uint8 images ``[N, 3, H, W]`` to features, float32 ``[N, size]``, both in the CPU's memory.
+    anew
+        The same for images that will not be seen again, where ``compute`` itself looks up or keeps any.
     """
 
-    def __init__(self, name: str, size: int, compute: Callable[[Tensor], Tensor]) -> None:
-        self.name, self.size, self.compute = name, size, compute
+    def __init__(
+        self,
+        name: str,
+        size: int,
+        compute: Callable[[Tensor], Tensor],
+        anew: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        self.name, self.size, self.compute, self.anew = name, size, compute, anew or compute
         self.folder = cache_root() / "features" / name
 
     def of(self, images: Set, what: str = "images") -> Set:
@@ -173,10 +181,11 @@ class Encoders:
             own = copy.deepcopy(self.backbone)
             own.load_state_dict(load_tree(statistics), strict=False)
 
-            def compute(pixels: Tensor) -> Tensor:
-                return torch.cat([self.plain(pixels), self._through(own, pixels)], 1)
+            def twice(plain: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
+                return torch.cat([plain(pixels), self._through(own, pixels)], 1)
 
-            self._stores[name] = FeatureStore(f"{self._name(own)}-twice", self.size, compute)
+            both = partial(twice, self.plain), partial(twice, self.plain.anew)
+            self._stores[name] = FeatureStore(f"{self._name(own)}-twice", self.size, *both)
         return self._stores[name]
 
     def _name(self, backbone: BackboneFeatures) -> str:

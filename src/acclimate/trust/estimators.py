@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
@@ -186,34 +185,9 @@ def shifted_shares(target: Tensor, prior: Tensor, steps: int = 200) -> Tensor:
     return shares
 
 
-def black_box_shares(val: Tensor, labels: Tensor, target: Tensor) -> Tensor:
-    """Class shares of the target by the confusion on ``val``, float64 ``[K]`` (BBSE: Lipton et al., 2018, equation 3).
-
-    Solves C q = m by non-negative least squares, C the share of each label's images that are given each class, m the
-    shares of the classes given to the target.
-    """
-    from scipy.optimize import nnls
-
-    classes = val.shape[1]
-    confusion = torch.zeros(classes, classes, dtype=torch.float64)
-    for label in range(classes):
-        own = val[labels == label]
-        confusion[:, label] = class_shares(own) if len(own) else torch.eye(classes, dtype=torch.float64)[label]
-    found, _ = nnls(confusion.numpy(), class_shares(target).numpy())
-    total = float(np.sum(found))
-    return torch.from_numpy(found / total) if total else class_shares(target)
-
-
 def total_variation(first: Tensor, second: Tensor) -> float:
     """Half the L1 distance of two sets of shares: what share would have to move."""
     return float((first.double() - second.double()).abs().sum()) / 2
-
-
-def temperature(logits: Tensor, labels: Tensor) -> float:
-    """Return the T that calibrates logits float ``[N, K]``: argmin of NLL(logits / T) (Guo et al., 2017)."""
-    grid = torch.logspace(*TEMPERATURES, dtype=torch.float64)
-    losses = torch.stack([F.cross_entropy(logits.double() / one, labels) for one in grid])
-    return float(grid[losses.argmin()])
 
 
 def tempered(probabilities: Tensor, by: float) -> Tensor:
