@@ -36,7 +36,7 @@ from acclimate.runs.evaluation import Classifier
 from acclimate.runs.translation import Translator
 from acclimate.training.compilation import compile_networks
 from acclimate.training.engine import Engine
-from acclimate.training.loop import train
+from acclimate.training.loop import Phase, train
 
 DIGITS = tuple("0123456789")
 KINDS = ("cyclegan", "pixelda", "dann", "adamatch")
@@ -50,6 +50,7 @@ class Bench:
         self.tiny, self.size = tiny, 16 if tiny else 32
         self.engine = Engine.choose(device)
         self.exact = replace(self.engine, dtype=None)
+        self.eager = replace(self.engine, replays=False)
         options = DataOptions(image_size=self.size, download=False, **({"data_root": root} if root else {}))
         names = ("digits", "digits-m") if tiny else ("mnist", target)
         self.source_domain, self.target_domain = (open_domain(name, options) for name in names)
@@ -106,20 +107,36 @@ def against_cpu(bench: Bench) -> dict[str, Any]:
 
 
 def resumed(bench: Bench) -> dict[str, Any]:
-    """Train, and train half, stop, resume: are the weights the same to the byte?"""
+    """Train, and train half, stop, resume: are the weights the same to the byte? And without replays?"""
     steps = bench.few(40, 4)
-    states = []
-    for stops in ((steps,), (steps // 2, steps)):
+
+    def cyclegan(engine: Engine) -> Phase:
+        method = bench.method("cyclegan", engine, width=8, discriminator_width=8, steps=steps)
+        return method.phases(bench.data(1024))[0]
+
+    def stage(engine: Engine) -> Phase:
+        return bench.stage(engine, stage_steps=steps, classifier_batch_size=32, target_batch_size=32).phase
+
+    def trained(build: Callable[[Engine], Phase], engine: Engine, *stops: int) -> dict[str, torch.Tensor]:
         with tempfile.TemporaryDirectory() as folder:
             run = Run.create(Path(folder) / "run", {})
             for stop in stops:
-                method = bench.method("cyclegan", width=8, discriminator_width=8, steps=steps)
-                (phase,) = method.phases(bench.data(1024))
+                phase = build(engine)
                 phase.steps = stop
-                train(phase, run, bench.engine, 0, checkpoint_every=steps // 2)
-            states.append(method.state_dict())
-    same = all(torch.equal(states[0][name], states[1][name]) for name in states[0])
-    return {"steps": steps, "equal_to_the_byte": same}
+                train(phase, run, engine, 0, checkpoint_every=steps // 2)
+        return phase.state["networks" if "networks" in phase.state else "student"].state_dict()
+
+    found: dict[str, Any] = {"steps": steps}
+    for name, build in {"cyclegan": cyclegan, "self-training": stage}.items():
+        whole = trained(build, bench.engine, steps)
+        halves = trained(build, bench.engine, steps // 2, steps)
+        eager = trained(build, bench.eager, steps)
+        apart = max(float((value.float() - eager[key].float()).abs().max()) for key, value in whole.items())
+        found[name] = {
+            "equal_to_the_byte": all(torch.equal(value, halves[key]) for key, value in whole.items()),
+            "apart_from_eager_at_most": apart,
+        }
+    return found
 
 
 def kinds(bench: Bench) -> dict[str, Any]:
@@ -151,83 +168,51 @@ def kinds(bench: Bench) -> dict[str, Any]:
 
 
 def cyclegan_step(bench: Bench) -> dict[str, Any]:
-    """A step of ``notebook``: the textbook's, ours, ours compiled, and ours as one CUDA graph; ms each."""
+    """A step of ``notebook``: the textbook's, ours operation by operation, ours replayed, ours compiled; ms each."""
     config = CycleGANConfig.preset("notebook", steps=10_000)
     if bench.tiny:
         config = replace(config, width=4, discriminator_width=4, batch_size=8)
-    device, count, data = bench.engine.device, bench.few(20), bench.data(4096)
+    data = bench.data(4096)
 
-    def ours(compiled: bool) -> Callable[[], Any]:
+    def ours(engine: Engine, compiled: bool) -> Callable[[int], Any]:
         torch.manual_seed(0)
-        method = CycleGAN(config, bench.task, bench.engine)
-        (phase,) = method.phases(data)
+        method = CycleGAN(config, bench.task, engine)
         if compiled:
             compile_networks(method)
-        numbers = iter(range(10**6))
-        return lambda: [phase.step(next(numbers)) for _ in range(count)]
+        return method.phases(data)[0].step
 
     x, y = data.source_train.pixels, data.target_train.pixels
-    peer = TextbookCycleGAN(x, y, config.width, config.batch_size, str(device))
-    candidates = {"textbook": lambda: [peer.step() for _ in range(count)], "ours": ours(compiled=False)}
-    if device.type == "cuda":
-        candidates |= {"ours, compiled": ours(compiled=True), "ours, one CUDA graph": graphed(bench, config, count)}
-    seconds = in_turns(candidates, bench.few(5), device)
-    return {name: round(1000 * value / count, 3) for name, value in seconds.items()}
-
-
-def graphed(bench: Bench, config: CycleGANConfig, count: int) -> Callable[[], Any]:
-    """Return steps of CycleGAN that replay one captured graph; a batch is copied into its place before each."""
-    torch.manual_seed(0)
-    method = CycleGAN(config, bench.task, bench.engine)
-    for optimizer in method.optimizers.values():
-        for group in optimizer.param_groups:
-            group["capturable"] = True
-    shape = (config.batch_size, 3, bench.size, bench.size)
-    x, y = (torch.empty(shape, device=bench.engine.device) for _ in range(2))
-    pixels = [images.pixels[:4096].to(bench.engine.device) for images in (bench.source, bench.target)]
-
-    def load() -> None:
-        for place, images in zip((x, y), pixels, strict=True):
-            chosen = torch.randint(len(images), (config.batch_size,), device=images.device)
-            place.copy_(to_float(images[chosen]))
-
-    load()
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(5):
-            method.step(x, y)
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        values = method.step(x, y)
-
-    def steps() -> float:
-        for _ in range(count):
-            load()
-            graph.replay()
-        return float(values["generators"].detach())
-
-    return steps
+    peer = TextbookCycleGAN(x, y, config.width, config.batch_size, str(bench.engine.device))
+    return _steps_in_turns(bench, lambda _: peer.step(), ours)
 
 
 def stage_step(bench: Bench) -> dict[str, Any]:
-    """A step of self-training, 64 + 64 images: the textbook's, ours, ours compiled; ms each."""
-    device, count = bench.engine.device, bench.few(20)
-    peer = TextbookSelfTraining(bench.source, bench.target, POLICIES["symbols"], 64, str(device))
+    """A step of self-training, 64 + 64 images: the textbook's, and ours as for CycleGAN; ms each."""
+    peer = TextbookSelfTraining(bench.source, bench.target, POLICIES["symbols"], 64, str(bench.engine.device))
 
-    def ours(compiled: bool) -> Callable[[], Any]:
-        stage = bench.stage(stage_steps=10**6)
+    def ours(engine: Engine, compiled: bool) -> Callable[[int], Any]:
+        stage = bench.stage(engine, stage_steps=10**6)
         if compiled:
             for network in (stage.student, stage.teacher):
                 compile_networks(network)
-        numbers = iter(range(10**6))
-        return lambda: [stage.step(next(numbers)) for _ in range(count)]
+        return stage.step
 
-    candidates = {"textbook": lambda: [peer.step() for _ in range(count)], "ours": ours(compiled=False)}
+    return _steps_in_turns(bench, lambda _: peer.step(), ours)
+
+
+def _steps_in_turns(
+    bench: Bench, textbook: Callable[[int], Any], ours: Callable[[Engine, bool], Callable[[int], Any]]
+) -> dict[str, float]:
+    device, count = bench.engine.device, bench.few(20)
+    steps = {"textbook": textbook, "ours, eager": ours(bench.eager, False)}
     if device.type == "cuda":
-        candidates["ours, compiled"] = ours(compiled=True)
-    seconds = in_turns(candidates, bench.few(5), device)
+        steps |= {"ours": ours(bench.engine, False), "ours, eager, compiled": ours(bench.eager, True)}
+
+    def several(step: Callable[[int], Any]) -> Callable[[], Any]:
+        numbers = iter(range(10**6))
+        return lambda: [step(next(numbers)) for _ in range(count)]
+
+    seconds = in_turns({name: several(step) for name, step in steps.items()}, bench.few(5), device)
     return {name: round(1000 * value / count, 3) for name, value in seconds.items()}
 
 

@@ -72,7 +72,7 @@ def random_data(source: int = 20, target: int = 24, classes: int = 2, size: int 
 def watch_updates(method: Method) -> list[tuple[str, set[str]]]:
     """Return a list that will hold, for each of a method's updates, its name and the parameters that it changed."""
     seen = []
-    update = method._update
+    update = method._descend
 
     def spy(name: str, *arguments: Any) -> None:
         before = {key: parameter.detach().clone() for key, parameter in method.named_parameters()}
@@ -80,7 +80,7 @@ def watch_updates(method: Method) -> list[tuple[str, set[str]]]:
         after = method.named_parameters()
         seen.append((name, {key for key, parameter in after if not torch.equal(parameter, before[key])}))
 
-    method._update = spy  # type: ignore[method-assign]
+    method._descend = spy  # type: ignore[method-assign]
     return seen
 
 

@@ -59,8 +59,8 @@ def test_the_losses_are_the_papers_equations() -> None:
 def test_the_discriminators_objective_is_halved() -> None:
     method, x, y = build(), batch(1), batch(2)
     seen = {}
-    update = method._update
-    method._update = lambda name, loss: (seen.update({name: loss.item()}), update(name, loss))[1]  # type: ignore[method-assign]
+    learn = method._set_gradients
+    method._set_gradients = lambda name, loss: (seen.update({name: loss.item()}), learn(name, loss))[1]  # type: ignore[method-assign]
     fakes = method.G(x).detach(), method.F(y).detach()
     with torch.no_grad():
         whole = lsgan_discriminator(method.D_Y(y), method.D_Y(fakes[0])) + lsgan_discriminator(
@@ -74,13 +74,13 @@ def test_each_loss_updates_its_own_networks_only() -> None:
     method, x, y = build(), batch(1), batch(2)
     before = {name: copies(getattr(method, name)) for name in ("G", "F", "D_X", "D_Y")}
     snapshots = {}
-    update = method._update
+    descend = method._descend
 
-    def spy(name: str, loss: Tensor) -> None:
-        update(name, loss)
+    def spy(name: str) -> None:
+        descend(name)
         snapshots[name] = {key: copies(getattr(method, key)) for key in before}
 
-    method._update = spy  # type: ignore[method-assign]
+    method._descend = spy  # type: ignore[method-assign]
     method.step(x, y)
 
     def changed(old: list[Tensor], new: list[Tensor]) -> bool:

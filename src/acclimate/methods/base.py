@@ -229,8 +229,16 @@ class Method(nn.Module):
 
     def _update(self, optimizer: str, loss: Tensor, clip: float = math.inf) -> None:
         """Take one step down the gradient of ``loss``, of norm ``clip`` at most, with one of the optimizers."""
+        self._set_gradients(optimizer, loss)
+        self._descend(optimizer, clip)
+
+    def _set_gradients(self, optimizer: str, loss: Tensor) -> None:
+        """Set the gradients of what one of the optimizers moves to those of ``loss``."""
         self.optimizers[optimizer].zero_grad(set_to_none=True)
         loss.backward()
+
+    def _descend(self, optimizer: str, clip: float = math.inf) -> None:
+        """Take one step down the gradients, of norm ``clip`` at most, with one of the optimizers."""
         parameters = [one for group in self.optimizers[optimizer].param_groups for one in group["params"]]
         self.engine.processes.average_gradients(parameters)
         if clip < math.inf:

@@ -81,10 +81,13 @@ class DomainStatistics:
             norm._buffers.update(other)
             other.update(own)
 
+    def tensors(self) -> list[Tensor]:
+        """Return all of the source's statistics."""
+        return [buffer for one in self._source for buffer in one.values() if buffer is not None]
+
     def buffers(self) -> list[Tensor]:
         """Return the source's statistics that are numbers to average."""
-        found = [buffer for one in self._source for buffer in one.values()]
-        return [buffer for buffer in found if buffer is not None and buffer.is_floating_point()]
+        return [buffer for buffer in self.tensors() if buffer.is_floating_point()]
 
     def state_dict(self) -> dict[str, Any]:
         return {"source": [dict(one) for one in self._source]}

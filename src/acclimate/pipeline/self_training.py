@@ -26,6 +26,7 @@ from acclimate.training.batches import Batches
 from acclimate.training.engine import Engine, seed_for
 from acclimate.training.feed import Feed
 from acclimate.training.loop import Phase, Stateful
+from acclimate.training.replay import Replayed
 from acclimate.training.updates import WeightAverage, copy_of, lay_out_as_parameters
 from acclimate.trust.scores import effective_classes
 
@@ -47,6 +48,9 @@ WARM_UP = 200
 
 SLOWER = 0.1
 """The rate of a pretrained part, as a share of the others'."""
+
+STAIRS = 32
+"""Steps in which the augmentation's strength falls from 1 to 0: what is captured on a GPU holds for one of them."""
 
 FORGETTING = 0.01
 """Weight of a step's predictions in their running mean."""
@@ -139,6 +143,7 @@ class SelfTraining:
             order = self._batches(len(target), config.target_batch_size, seed_for(seed, name, "target order"))
             columns.append((target.pixels, order))
         self._feed = Feed(engine, *columns)
+        self._replayed = Replayed(engine, self.student, also=[self.predicted, *self.statistics.tensors()])
 
     def _batches(self, count: int, size: int, seed: int) -> Batches:
         """Return batches of ``size``, or smaller ones for a set that has not as many images."""
@@ -165,7 +170,7 @@ class SelfTraining:
         return {"predicted": self.predicted, "translation": self.translation(), "guard": self.guard.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.predicted = state_dict["predicted"].to(self.engine.device)
+        self.predicted.copy_(state_dict["predicted"])
         self.guard.load_state_dict(state_dict["guard"])
         if isinstance(self.redrawn, TranslatedImages):
             before = state_dict["translation"]
@@ -186,17 +191,23 @@ class SelfTraining:
         self._set_policies(number)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * self._lr_factor(number)
-        weight = self._weight(number)
-        pseudo = self._pseudo_labels(t) if t is not None and weight > 0 else None
-        self.student.train()
-        loss, values = self._losses(x, labels, t, pseudo)
-        if pseudo is not None:
-            loss = loss + weight * (values["target"] + self.config.infomax_weight * values["infomax"])
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        weight = self._weight(number) or None
+        key = self.source_policy, self.target_policy, self.guard.strength
+        values = self._replayed(self._pass, x, labels, t, weight, key=key)
         self.engine.processes.average_gradients(self.student.parameters())
         self.optimizer.step()
         self.average.update()
+        return values
+
+    def _pass(self, x: Tensor, labels: Tensor, t: Tensor | None, weight: Tensor | float | None) -> dict[str, Tensor]:
+        """Set the student's gradients; return what to log. ``weight`` is w, None for 0."""
+        pseudo = None if t is None or weight is None else self._pseudo_labels(t)
+        self.student.train()
+        loss, values = self._losses(x, labels, t, pseudo)
+        if pseudo is not None and weight is not None:
+            loss = loss + weight * (values["target"] + self.config.infomax_weight * values["infomax"])
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
         return {"loss": loss, **values}
 
     def _with_redrawn(self, images: Tensor, pixels: Tensor, rest: list[Tensor]) -> Tensor:
@@ -212,7 +223,8 @@ class SelfTraining:
         """Let the augmentation weaken over the training: once the labels are good, it is only in the way."""
         end = self.config.augment_end
         falling = falling_cosine(number / self.steps / self.config.augment_until)
-        self.source_policy = POLICIES[self.config.augment].scaled(end + (1 - end) * falling)
+        strength = round(STAIRS * (end + (1 - end) * falling)) / STAIRS
+        self.source_policy = POLICIES[self.config.augment].scaled(strength)
         self.target_policy = self.source_policy.of_target()
 
     def _lr_factor(self, number: int) -> float:
@@ -233,7 +245,7 @@ class SelfTraining:
         if not self.config.align:
             return seen.argmax(1), seen.amax(1)
         mean = self.engine.processes.average(seen.mean(0))
-        self.predicted = torch.lerp(self.predicted, mean, FORGETTING)
+        self.predicted.lerp_(mean, FORGETTING)
         aligned = seen * self.prior / self.predicted.clamp(min=1e-6)
         confidence, chosen = (aligned / aligned.sum(1, keepdim=True)).max(1)
         return chosen, confidence
@@ -303,7 +315,7 @@ class SelfTraining:
         for name, part in self._parts.items():
             part.load_state_dict(state[name])
         lay_out_as_parameters(self.optimizer)
-        self.predicted = state["predicted"].to(self.engine.device)
+        self.predicted.copy_(state["predicted"])
 
 
 def infomax(logits: Tensor) -> Tensor:

@@ -27,11 +27,14 @@ class Engine:
         What autocast computes convolutions and matrix products in; None for float32 throughout.
     processes
         Those that train together.
+    replays
+        Whether a GPU may replay steps as CUDA graphs.
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     dtype: torch.dtype | None = None
     processes: Processes = field(default_factory=Processes)
+    replays: bool = True
 
     @classmethod
     def choose(cls, device: str = "auto", precision: Precision = "auto") -> Engine:

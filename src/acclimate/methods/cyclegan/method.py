@@ -19,6 +19,7 @@ from acclimate.training.distributed import Processes
 from acclimate.training.engine import Engine
 from acclimate.training.loop import Phase, Stateful
 from acclimate.training.losses import discriminator_accuracy, lsgan_discriminator, lsgan_generator, reconstruction
+from acclimate.training.replay import Replayed
 from acclimate.training.updates import WeightAverage, frozen
 
 JUDGE_LR = 2e-3
@@ -71,6 +72,10 @@ class CycleGAN(Method):
             self.optimizers["judge"] = torch.optim.AdamW(self.judge.parameters(), JUDGE_LR, fused=True)
             self.policy = POLICIES["symbols" if config.augment == "none" else config.augment]
         self.pools = {name: ImagePool(config.pool, engine.processes) for name in ("fake_x", "fake_y")}
+        self._replayed = {
+            "generators": Replayed(engine, self.G, self.F),
+            "discriminators": Replayed(engine, self.D_X, self.D_Y),
+        }
 
     def phases(self, data: AdaptationData) -> list[Phase]:
         config, count = self.config, self.config.images or None
@@ -111,6 +116,19 @@ class CycleGAN(Method):
 
         ``labels``, int64 ``[N]``, are the source's, which the judge needs.
         """
+        values = dict(self._replayed["generators"](self._generators_pass, x, y, labels))
+        fakes = [values.pop(name) for name in self.pools]
+        self._descend("generators")
+        if self.average is not None:
+            self.average.update()
+        shown = [pool(fake) for pool, fake in zip(self.pools.values(), fakes, strict=True)]
+        judged = self._replayed["discriminators"](self._discriminators_pass, x, y, *shown)
+        self._descend("discriminators")
+        total = {"generators": values.pop("generators"), "discriminators": judged["D_X"] + judged["D_Y"]}
+        return {**total, **values, **judged}
+
+    def _generators_pass(self, x: Tensor, y: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
+        """Set the generators' gradients; return their losses and what they drew."""
         config = self.config
         cycled = math.ceil(config.cycle_share * len(x))
         same = math.ceil(config.identity_share * len(x)) if config.identity_weight else 0
@@ -134,20 +152,20 @@ class CycleGAN(Method):
                     "identity_y": reconstruction(same_y, y[:same]),
                 }
                 total = total + config.identity_weight * (losses["identity_x"] + losses["identity_y"])
-        self._update("generators", total)
-        if self.average is not None:
-            self.average.update()
+        self._set_gradients("generators", total)
+        return {"generators": total, **losses, "fake_x": fake_x.detach(), "fake_y": fake_y.detach()}
 
-        shown = self.pools["fake_x"](fake_x.detach()), self.pools["fake_y"](fake_y.detach())
+    def _discriminators_pass(self, x: Tensor, y: Tensor, fake_x: Tensor, fake_y: Tensor) -> dict[str, Tensor]:
+        """Set the discriminators' gradients; return their losses and accuracies."""
         with self.engine.autocast():
-            on_x = self.D_X(torch.cat([x, shown[0]])).float().split([len(x), len(shown[0])])
-            on_y = self.D_Y(torch.cat([y, shown[1]])).float().split([len(y), len(shown[1])])
-        losses |= {"D_X": lsgan_discriminator(*on_x), "D_Y": lsgan_discriminator(*on_y)}
+            on_x = self.D_X(torch.cat([x, fake_x])).float().split([len(x), len(fake_x)])
+            on_y = self.D_Y(torch.cat([y, fake_y])).float().split([len(y), len(fake_y)])
+        losses = {"D_X": lsgan_discriminator(*on_x), "D_Y": lsgan_discriminator(*on_y)}
         accuracies = {"D_X_accuracy": discriminator_accuracy(*on_x), "D_Y_accuracy": discriminator_accuracy(*on_y)}
-        awake = self.engine.processes.average(torch.stack([*accuracies.values()])) <= config.discriminator_ceiling
+        awake = self.engine.processes.average(torch.stack([*accuracies.values()])) <= self.config.discriminator_ceiling
         active = losses["D_X"] * awake[0] + losses["D_Y"] * awake[1]
-        self._update("discriminators", config.discriminator_weight * active)
-        return {"generators": total, "discriminators": losses["D_X"] + losses["D_Y"]} | losses | accuracies
+        self._set_gradients("discriminators", self.config.discriminator_weight * active)
+        return {**losses, **accuracies}
 
     def extra_losses(
         self, x: Tensor, labels: Tensor | None, y: Tensor, fake_x: Tensor, fake_y: Tensor
