@@ -162,7 +162,10 @@ def summary_table(adaptation: Adaptation) -> str:
         lines.append(f"  {_translation_costs(result)}")
     if adaptation.method_class.translates:
         lines.append(f"  pictures     {path / 'figures'}")
-    bars = sum(seconds[name] for name in result["baselines"] if name.replace("_", "-") != adaptation.own_kind)
+    beside_it = [
+        name for name, bar in result["baselines"].items() if bar and name.replace("_", "-") != adaptation.own_kind
+    ]
+    bars = sum(seconds[name] for name in beside_it)
     beside = f", and {bars / 60:.1f} for the classifiers beside it" if bars else ""
     features = seconds.get("features", 0.0)
     before = f"{features / 60:.1f} minutes for features, " if features else ""
