@@ -174,7 +174,7 @@ def cyclegan_step(bench: Bench) -> dict[str, Any]:
         config = replace(config, width=4, discriminator_width=4, batch_size=8)
     data = bench.data(4096)
 
-    def ours(engine: Engine, compiled: bool) -> Callable[[int], Any]:
+    def ours(engine: Engine, compiled: bool = False) -> Callable[[int], Any]:
         torch.manual_seed(0)
         method = CycleGAN(config, bench.task, engine)
         if compiled:
@@ -183,36 +183,33 @@ def cyclegan_step(bench: Bench) -> dict[str, Any]:
 
     x, y = data.source_train.pixels, data.target_train.pixels
     peer = TextbookCycleGAN(x, y, config.width, config.batch_size, str(bench.engine.device))
-    return _steps_in_turns(bench, lambda _: peer.step(), ours)
+    steps = {"textbook": lambda _: peer.step(), "ours, eager": ours(bench.eager), "ours": ours(bench.engine)}
+    if bench.engine.device.type == "cuda":
+        steps["ours, eager, compiled"] = ours(bench.eager, compiled=True)
+    return _steps_in_turns(bench, steps)
 
 
 def stage_step(bench: Bench) -> dict[str, Any]:
-    """A step of self-training, 64 + 64 images: the textbook's, and ours as for CycleGAN; ms each."""
+    """A step of self-training, 64 + 64 images: the textbook's, ours operation by operation, ours replayed; ms each."""
     peer = TextbookSelfTraining(bench.source, bench.target, POLICIES["symbols"], 64, str(bench.engine.device))
+    return _steps_in_turns(
+        bench,
+        {
+            "textbook": lambda _: peer.step(),
+            "ours, eager": bench.stage(bench.eager, stage_steps=10**6).step,
+            "ours": bench.stage(stage_steps=10**6).step,
+        },
+    )
 
-    def ours(engine: Engine, compiled: bool) -> Callable[[int], Any]:
-        stage = bench.stage(engine, stage_steps=10**6)
-        if compiled:
-            for network in (stage.student, stage.teacher):
-                compile_networks(network)
-        return stage.step
 
-    return _steps_in_turns(bench, lambda _: peer.step(), ours)
-
-
-def _steps_in_turns(
-    bench: Bench, textbook: Callable[[int], Any], ours: Callable[[Engine, bool], Callable[[int], Any]]
-) -> dict[str, float]:
-    device, count = bench.engine.device, bench.few(20)
-    steps = {"textbook": textbook, "ours, eager": ours(bench.eager, False)}
-    if device.type == "cuda":
-        steps |= {"ours": ours(bench.engine, False), "ours, eager, compiled": ours(bench.eager, True)}
+def _steps_in_turns(bench: Bench, steps: Mapping[str, Callable[[int], Any]]) -> dict[str, float]:
+    count = bench.few(20)
 
     def several(step: Callable[[int], Any]) -> Callable[[], Any]:
         numbers = iter(range(10**6))
         return lambda: [step(next(numbers)) for _ in range(count)]
 
-    seconds = in_turns({name: several(step) for name, step in steps.items()}, bench.few(5), device)
+    seconds = in_turns({name: several(step) for name, step in steps.items()}, bench.few(5), bench.engine.device)
     return {name: round(1000 * value / count, 3) for name, value in seconds.items()}
 
 
