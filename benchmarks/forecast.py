@@ -41,8 +41,7 @@ def gather(folders: Iterable[Path], known: Sequence[Row]) -> list[Row]:
         run = Adaptation(config.parent)
         result = run.run.result
         pair = f"{Path(result['source']).name} → {Path(result['target']).name}"
-        told = "".join(f", {name} {value}" for name, value in result["changes"].items() if name != "target_only")
-        name = f"{result['method']} {result['preset']}{told}, seed {result['seed']}"
+        name = run_name(result)
         if result["accuracy"] is None or (pair, name, run.own_kind) in there:
             continue
         say(f"{pair}: {name}")
@@ -53,6 +52,12 @@ def gather(folders: Iterable[Path], known: Sequence[Row]) -> list[Row]:
             row |= {"accuracy": found["mean"], "test_images": result["protocol"]["splits"]["target"][2]}
             rows.append(row | {"evidence": evidence.of(kind, everything=True)})
     return rows
+
+
+def run_name(result: Mapping[str, Any]) -> str:
+    """Return what a run is called in the tables: method, preset, what was changed of it, seed."""
+    told = "".join(f", {name} {value}" for name, value in result["changes"].items() if name != "target_only")
+    return f"{result['method']} {result['preset']}{told}, seed {result['seed']}"
 
 
 def fitted(rows: Sequence[Row]) -> ForecastModel:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from acclimate.data.domains import DataOptions, Domain, open_domain
     from acclimate.data.sets import Images, LabelledImages
     from acclimate.methods import MethodEntry, register
-    from acclimate.pipeline.adapt import adapt, resume, start
+    from acclimate.pipeline.adapt import adapt, resume
+    from acclimate.pipeline.starting import start
     from acclimate.runs.adaptation import Adaptation
     from acclimate.runs.directory import Run
     from acclimate.runs.evaluation import Classifier
@@ -38,7 +39,7 @@ _HOMES = {
     "open_domain": "data.domains",
     "register": "methods",
     "resume": "pipeline.adapt",
-    "start": "pipeline.adapt",
+    "start": "pipeline.starting",
 }
 
 __all__ = [

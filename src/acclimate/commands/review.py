@@ -20,9 +20,11 @@ def select(
     device: RunDevice = None,
     threads: Threads = None,
 ) -> None:
-    """Score a run's snapshots without labels, and show which one each rule would choose.
+    """Choose without labels: among a run's snapshots, or among the classifiers of several runs.
 
-    What a run has chosen stays as it is: choose at its start, by --select RULE.
+    Of one run, score the snapshots, and show which one each rule would choose; what it has chosen stays as it is:
+    choose at its start, by --select RULE. Of several runs on the same two domains, forecast the accuracy of each
+    classifier and of the one that is not adapted, and say which to take.
 
     Parameters
     ----------
@@ -38,6 +40,7 @@ def select(
     out
         A JSON file for the study over all the runs.
     """
+    from acclimate.pipeline.candidates import comparison, judged
     from acclimate.pipeline.selection import choice_table
     from acclimate.pipeline.study import study_runs
     from acclimate.runs.adaptation import Adaptation
@@ -48,7 +51,7 @@ def select(
     if not study:
         if out is not None or every or retrain:
             raise AcclimateError("--out, --every and --retrain are for a --study")
-        print("\n\n".join(choice_table(adaptation) for adaptation in adaptations))
+        print(choice_table(adaptations[0]) if len(adaptations) == 1 else comparison(judged(adaptations)))
         return
     text, result = study_runs(adaptations, every=every, retrain=retrain)
     if out is not None:

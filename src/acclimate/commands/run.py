@@ -71,8 +71,8 @@ def run_command(tokens: Sequence[str]) -> Any:
         out
             The run directory; by default runs/SOURCE-TARGET-METHOD-PRESET-SEED.
         """
-        from acclimate.pipeline.adapt import start
         from acclimate.pipeline.stages import run_stages
+        from acclimate.pipeline.starting import start
         from acclimate.runs.adaptation import Adaptation
         from acclimate.runs.directory import Run
         from acclimate.training.distributed import joined
@@ -157,6 +157,10 @@ def summary_table(adaptation: Adaptation) -> str:
             note = f"   {gain:+5.1f}" if gain is not None else ""
             spread = f"+- {100 * row['std']:.1f}" if len(row["runs"]) > 1 else " " * 6
             lines.append(f"    {name:<{width}} {100 * row['mean']:5.1f} {spread}{note}")
+    if "choice" in result:
+        from acclimate.pipeline.auto import candidate_lines
+
+        lines += ["  candidates", *(f"    {line}" for line in candidate_lines(result["choice"]))]
     lines += _forecast_lines(result)
     if result["translation"]["images"]:
         lines.append(f"  {_translation_costs(result)}")

@@ -147,6 +147,8 @@ class Method(nn.Module):
         Whether the method is itself a classifier of target images, by :meth:`forward`.
     adapts
         Whether it does either, or leaves it all to a classifier stage that does; the two bars do neither.
+    chooses
+        Whether it is a choice among the runs of other methods.
     has_snapshots
         Whether it has networks of its own that adapt, and thus snapshots of them.
     takes_features
@@ -162,6 +164,7 @@ class Method(nn.Module):
     translates_back: ClassVar[bool] = False
     classifies: ClassVar[bool] = False
     adapts: ClassVar[bool] = False
+    chooses: ClassVar[bool] = False
     has_snapshots: ClassVar[bool] = False
     takes_features: ClassVar[bool] = False
     kept: ClassVar[tuple[str, ...]] = ()

@@ -45,6 +45,7 @@ def _room(name: str, method: str) -> MethodEntry:
 METHODS: dict[str, MethodEntry] = {
     "adamatch": _room("adamatch", "AdaMatch"),
     "adda": _room("adda", "ADDA"),
+    "auto": _room("auto", "Auto"),
     "cdan": _room("cdan", "CDAN"),
     "cogan": _room("cogan", "CoGAN"),
     "cycada": _room("cycada", "CyCADA"),

@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from acclimate.config import Config, MethodConfig
-from acclimate.data.classes import read_class_rules
-from acclimate.data.domains import DOMAINS, DataOptions, Domain, check_pair, open_domain
-from acclimate.data.domains.base import default_data_root
-from acclimate.errors import AcclimateError, DataError
-from acclimate.methods import find_config, find_method
-from acclimate.networks import open_backbone
-from acclimate.pipeline.choice import choose
-from acclimate.pipeline.result import SCHEMA
 from acclimate.pipeline.stages import run_stages
-from acclimate.progress import say
+from acclimate.pipeline.starting import start
 from acclimate.runs.adaptation import Adaptation
 from acclimate.runs.directory import Run
-from acclimate.training.distributed import processes
-from acclimate.training.engine import Engine
 
 
 def adapt(
@@ -86,80 +73,3 @@ def resume(run: Run | str | Path, device: str | None = None) -> Adaptation:
     adaptation = Adaptation(run, device)
     run_stages(adaptation)
     return adaptation
-
-
-def start(
-    source: Any,
-    target: Any,
-    *,
-    method: str | None = None,
-    preset: str | None = None,
-    out: str | Path | None = None,
-    data_root: str | Path | None = None,
-    device: str = "auto",
-    **settings: Any,
-) -> Adaptation:
-    """Make the run directory of what :func:`adapt`, which has the same parameters, would do, without doing it yet."""
-    choice = choose(source, method, preset)
-    if choice.reason:
-        say(choice.reason)
-    method, preset = choice.method, choice.preset
-    config_class = find_config(method)
-    asked = config_class.preset(preset, **settings)
-    config = with_backbone(asked, method)
-    if config.classes:
-        config = replace(config, classes=read_class_rules(config.classes))
-    if isinstance(config, MethodConfig):
-        processes().check_batch(config.batch_size)
-    Engine.choose(device, config.precision)
-    root = Path(data_root or default_data_root()).expanduser().resolve()
-    options = DataOptions.of(config, root)
-    opened = open_domain(source, options)
-    aim = open_domain(target, options, opened.classes)
-    check_pair(opened, aim)
-    if method == "target-only" and not aim.has_labels:
-        raise DataError(f"{aim.name} has no labels, and target-only trains on them")
-    specs = [_spec(value, domain) for value, domain in ((source, opened), (target, aim))]
-    names = [*map(_slug, specs), method, preset, str(config.seed)]
-    path, group = Path(out or Path("runs") / "-".join(names)).expanduser(), processes()
-    stored = {
-        "schema": SCHEMA,
-        "source": specs[0],
-        "target": specs[1],
-        "method": method,
-        "preset": preset,
-        "changes": asked.changes_from(config_class.preset(preset)),
-        "device": device,
-        "data_root": str(root),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "config": asdict(config),
-    }
-    return Adaptation(group.first_then_all(lambda: Run.create(path, stored) if group.first else Run(path)))
-
-
-def with_backbone(config: Config, method: str) -> Config:
-    """Return the settings with the backbone's own image size, unless they have another, and its interpolation.
-
-    Raises
-    ------
-    AcclimateError
-        There is no such backbone, or the method works on images alone.
-    """
-    if not config.backbone:
-        return config
-    if not (find_method(method).takes_features or find_method(method).translates):
-        raise AcclimateError(f"{method} works on images, not on a backbone's features: leave out --backbone")
-    backbone = open_backbone(config.backbone, config.weights)
-    return replace(config, image_size=config.image_size or backbone.image_size, interpolation=backbone.interpolation)
-
-
-def _spec(value: Any, domain: Domain) -> str:
-    """Return what a run knows a domain by: its name, or a path in full, so that it can be resumed from anywhere."""
-    if not isinstance(value, str | Path):
-        domain.prepare()  # it is found in the cache by its name afterwards
-        return domain.name
-    return str(value) if str(value) in DOMAINS else str(Path(value).expanduser().resolve())
-
-
-def _slug(spec: str) -> str:
-    return spec if spec in DOMAINS else Path(spec).name.replace(":", "-") or "folder"

@@ -22,7 +22,7 @@ from typing import Any
 from acclimate.config import Config
 from acclimate.errors import AcclimateError, InterruptedRunError, did_you_mean
 from acclimate.methods import find_config, find_method, method_names
-from acclimate.pipeline.adapt import start
+from acclimate.pipeline.starting import start
 from acclimate.progress import clock, progress, say
 
 POLL_SECONDS = 0.5
@@ -144,8 +144,8 @@ def parse_pairs(text: str) -> tuple[tuple[str, str], ...]:
 
 
 def parse_methods(text: str) -> tuple[str, ...]:
-    """Parse ``dann,cyclegan``, or ``all``."""
-    return method_names() if text == "all" else tuple(text.split(","))
+    """Parse ``dann,cyclegan``, or ``all`` but ``auto``, which tries the others."""
+    return tuple(name for name in method_names() if name != "auto") if text == "all" else tuple(text.split(","))
 
 
 @dataclass(frozen=True)

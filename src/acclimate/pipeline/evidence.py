@@ -17,12 +17,12 @@ from acclimate.pipeline.translated import validation_images
 from acclimate.reporting.counts import count_pairs
 from acclimate.runs.adaptation import Adaptation, DomainName
 from acclimate.runs.familiar import target_images
-from acclimate.runs.features import FeatureStore
 from acclimate.runs.kinds import Kind
 from acclimate.runs.last_features import last_features
 from acclimate.runs.source_view import as_seen_from_source
 from acclimate.training.engine import seed_for
 from acclimate.trust import estimators, findings
+from acclimate.trust.choice import density_ratios
 from acclimate.trust.forecast import EVIDENCE
 from acclimate.trust.scores import agreement, effective_classes
 
@@ -78,6 +78,10 @@ class Evidence:
     def _unbiased(self, of: DomainName, pixels: Tensor) -> Tensor:
         encode = self.adaptation.encoder("adapted", of)
         return encode(pixels) if encode else last_features(self.adaptation.classifier(self.reference), pixels)
+
+    def density_ratios(self, pixels: Tensor) -> Tensor:
+        """Return how much likelier some source images are in the target: :func:`~.trust.choice.density_ratios`."""
+        return density_ratios(self._unbiased("source", pixels), self._features[1])
 
     def of(self, kind: Kind, *, everything: bool = False) -> dict[str, float]:
         """Return the evidence on one kind of classifier, by name.
@@ -142,7 +146,4 @@ class Evidence:
         view = POLICIES["photos" if self.adaptation.encoders else "light"].of_target().strong
         with self.adaptation.engine.seeded(seed_for(self.adaptation.config.seed, "evidence", number)):
             parts = [to_uint8(view(to_float(part))) for part in self.target.split(PART)]
-        classifier = self.adaptation.classifier(kind)
-        if isinstance(classifier.encode, FeatureStore):
-            classifier.encode = classifier.encode.anew  # they are not worth keeping
-        return classifier.probabilities(torch.cat(parts))
+        return self.adaptation.classifier(kind).uncached().probabilities(torch.cat(parts))

@@ -11,6 +11,7 @@ from acclimate.data.sets import LabelledImages
 from acclimate.pipeline.environment import environment
 from acclimate.pipeline.evidence import Evidence
 from acclimate.runs.adaptation import Adaptation
+from acclimate.runs.directory import Run
 from acclimate.runs.evaluation import summary
 from acclimate.runs.kinds import KINDS, Kind, has_augmented_bars, is_paper_stage, recipe
 from acclimate.training.state import load_tree
@@ -43,6 +44,7 @@ def build_result(adaptation: Adaptation) -> dict[str, Any]:
         "accuracy": measured[own],
         "ensemble_accuracy": ensemble,
         **directions,
+        **_choice(adaptation),
         **_forecast(adaptation),
         "baselines": {
             kind.replace("-", "_"): measured[kind]
@@ -75,6 +77,18 @@ def _measured(adaptation: Adaptation, kind: Kind, test: LabelledImages) -> dict[
     return found | {"classifier": trained.classifier, "augment": trained.augment}
 
 
+def _choice(adaptation: Adaptation) -> dict[str, Any]:
+    """Return what a choice among methods tried, with what each is right on where the target has labels."""
+    if not adaptation.method_class.chooses:
+        return {}
+    choice: dict[str, Any] = json.loads(adaptation.run.choice.read_text())
+    for one in choice["candidates"]:
+        result = Run(adaptation.run.candidate(one["run"])).result
+        found = result["accuracy"] if one["kind"] == "adapted" else result["baselines"][one["kind"].replace("-", "_")]
+        one["accuracy"] = found["mean"] if found else None
+    return {"choice": choice}
+
+
 def _directions(adaptation: Adaptation) -> dict[str, Any]:
     """Return the weight of the image as it is beside the redrawn one, and what each alone is right on."""
     weighed: dict[str, Any] = json.loads(adaptation.run.directions.read_text())
@@ -92,10 +106,11 @@ def _forecast(adaptation: Adaptation) -> dict[str, Any]:
     if own == "target-only":  # which has seen the labels
         return {"forecast": None}
     evidence = Evidence(adaptation)
-    forecast = forecast_accuracy(evidence.of(own))
     if own != "adapted":
-        return {"forecast": forecast, "findings": evidence.findings(own)}
+        return {"forecast": forecast_accuracy(evidence.of(own)), "findings": evidence.findings(own)}
     unadapted = forecast_accuracy(evidence.of(evidence.reference)) | {"kind": evidence.reference}
+    chose_unadapted = adaptation.method_class.chooses and all(kind != "adapted" for _, kind in adaptation.members())
+    forecast = unadapted if chose_unadapted else forecast_accuracy(evidence.of(own))
     return {
         "forecast": forecast,
         "unadapted": unadapted,
@@ -133,15 +148,17 @@ def _costs(adaptation: Adaptation) -> dict[str, Any]:
     selection = json.loads(chosen.read_text())["seconds"] if chosen.exists() else 0.0
     translator, once = sum(phases.values()), sum(file["seconds"] for file in written)
     features = adaptation.feature_seconds()
+    tried = json.loads(path.read_text())["seconds"] if (path := adaptation.run.choice).exists() else 0.0
     on_the_fly = [model["translation"] for model in models.values()]
     seconds = {
         **({"features": features} if adaptation.encoders else {}),
         "translator": translator,
         "selection": selection,
         "translation": once + sum(cost["seconds"] for cost in on_the_fly),
+        **({"candidates": tried} if adaptation.method_class.chooses else {}),
         "classifier": kinds[adaptation.own_kind],
         **{kind.replace("-", "_"): kinds[kind] for kind in KINDS if kind != "adapted" and kind in trained},
-        "total": features + translator + selection + once + sum(kinds.values()),
+        "total": features + translator + selection + once + tried + sum(kinds.values()),
     }
     return {
         "seconds": {name: round(value, 1) for name, value in seconds.items()},

@@ -13,6 +13,7 @@ from acclimate.config import MethodConfig, StageConfig
 from acclimate.data.sets import LabelledImages
 from acclimate.errors import LostProcessError
 from acclimate.networks import TwoViews
+from acclimate.pipeline.auto import choose_candidate
 from acclimate.pipeline.bars import bar_path
 from acclimate.pipeline.classification import ClassifierTraining
 from acclimate.pipeline.directions import weigh_directions
@@ -45,6 +46,8 @@ def run_stages(adaptation: Adaptation) -> dict[str, Any]:
             train_classifiers(adaptation, "source-only")
             select_snapshot(adaptation)
             for kind in KINDS[1:]:
+                if kind == "adapted" and adaptation.method_class.chooses:
+                    group.first_then_all(lambda: choose_candidate(adaptation))
                 train_classifiers(adaptation, kind)
             group.first_then_all(lambda: weigh_directions(adaptation))
             return group.first_then_all(lambda: _finish(adaptation))
@@ -123,7 +126,7 @@ def _is_wanted(adaptation: Adaptation, kind: Kind) -> bool:
     are asked for and the target has labels; the augmented bars where the classifier stage is not the paper's.
     """
     if kind == "adapted":
-        return adaptation.method_class.adapts and not adaptation.method_decides
+        return adaptation.method_class.adapts and not (adaptation.method_decides or adaptation.method_class.chooses)
     if kind.endswith("augmented") and not has_augmented_bars(adaptation.config):
         return False
     if kind.startswith("target-only"):

@@ -20,7 +20,7 @@ from acclimate.methods import find_config, find_method
 from acclimate.methods.base import AdaptationData, Method, Task
 from acclimate.networks import BackboneFeatures, FeatureClassifier, TunedClassifier, TwoViews, open_backbone
 from acclimate.runs.directory import Run
-from acclimate.runs.evaluation import BothDirections, Classifier
+from acclimate.runs.evaluation import BothDirections, Classifier, Ensemble
 from acclimate.runs.features import Encoders, FeatureStore, Set
 from acclimate.runs.kinds import KINDS, Kind, is_paper_stage, recipe, self_trains
 from acclimate.runs.translation import Translator
@@ -260,6 +260,8 @@ class Adaptation:
         return [kind for kind in KINDS if self._is_trained(kind)]
 
     def _is_trained(self, kind: Kind) -> bool:
+        if kind == "adapted" and self.method_class.chooses:
+            return self.run.choice.exists()
         if kind == "adapted" and self.method_decides:
             return self.run.method_done.exists()
         return all(self.run.model(name).exists() for name in self.training_names(kind))
@@ -302,7 +304,27 @@ class Adaptation:
         back = self._classifier("source-only" if is_paper_stage(self.config) else "source-only-augmented")
         return BothDirections(self._classifier("adapted"), back, redraw, weight)
 
+    def members(self) -> list[tuple[Adaptation, Kind]]:
+        """Return the classifiers that a choice among methods takes: a run and a kind each.
+
+        Raises
+        ------
+        RunError
+            Nothing is chosen yet.
+        """
+        if not self.run.choice.exists():
+            raise RunError(f"{self.run.path} has chosen nothing yet: acclimate run --resume {self.run.path}")
+        chosen = json.loads(self.run.choice.read_text())["members"]
+        runs = [
+            Adaptation(self.run.candidate(one["run"]), str(self.engine.device)) if one["run"] else self
+            for one in chosen
+        ]
+        return [(run, one["kind"]) for run, one in zip(runs, chosen, strict=True)]
+
     def _classifier(self, kind: Kind, trainings: int | None = None) -> Classifier:
+        if kind == "adapted" and self.method_class.chooses:
+            members = [run.classifier(its) for run, its in self.members()]
+            return members[0] if len(members) == 1 else Ensemble(members)
         tuned = kind == "adapted" and self.config.tune == "all"
         encode = None if tuned else self.encoder(kind)
         if kind == "adapted" and self.method_decides:

@@ -6,6 +6,8 @@
     metrics.jsonl     one line a logged step
     checkpoints/      the last full training states of the phase that is under way
     snapshots/        the translator's weights over training
+    candidates/       of a choice among methods: a run each
+    choice.json       what was tried, what is taken
     translated/       the translated source, uint8, memory-mapped, and what it took
     models/           trained classifiers
     statistics/       of the backbone's batch norm on each domain
@@ -126,6 +128,15 @@ class Run(TrainingRecord):
     def directions(self) -> Path:
         """The file that says how the classifications in both directions are weighed."""
         return self.path / "directions.json"
+
+    @property
+    def choice(self) -> Path:
+        """The file that says which candidates were tried, and which are taken."""
+        return self.path / "choice.json"
+
+    def candidate(self, name: str) -> Path:
+        """Return the run directory of a candidate."""
+        return self.path / "candidates" / name
 
     @property
     def selection(self) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from statistics import fmean, pstdev
 from typing import Any
@@ -65,6 +66,12 @@ class Classifier:
         """Return what the networks see of uint8 images ``[N, C, H, W]``: them, or features, float32 ``[N, D]``."""
         return self.encode(pixels) if self.encode else pixels
 
+    def uncached(self) -> Classifier:
+        """Return the same for images that will not come again, whose features are not worth keeping."""
+        found = copy.copy(self)
+        found.encode = getattr(self.encode, "anew", self.encode)
+        return found
+
     def accuracies(self, test: LabelledImages) -> list[float]:
         """Return each network's share of right answers."""
         return [(one.argmax(1) == test.labels).float().mean().item() for one in self.each_logits(test.pixels)]
@@ -105,6 +112,32 @@ class BothDirections(Classifier):
 
     def accuracies(self, test: LabelledImages) -> list[float]:
         """Return the share of right answers of the combination."""
+        return [(self.probabilities(test.pixels).argmax(1) == test.labels).float().mean().item()]
+
+
+class Ensemble(Classifier):
+    """Several classifiers of the same images, whose mean probability decides.
+
+    Parameters
+    ----------
+    members
+        At least one; the first one's networks and features stand for all where only these are asked for.
+    """
+
+    def __init__(self, members: Sequence[Classifier]) -> None:
+        first = members[0]
+        super().__init__(first.networks, first.classes, first.engine, first.encode)
+        self.members = members
+
+    def each_probabilities(self, pixels: Tensor) -> list[Tensor]:
+        """Return the mean probabilities, float32 ``[N, classes]``, alone."""
+        return [torch.stack([member.probabilities(pixels) for member in self.members]).mean(0)]
+
+    def uncached(self) -> Ensemble:
+        return Ensemble([member.uncached() for member in self.members])
+
+    def accuracies(self, test: LabelledImages) -> list[float]:
+        """Return the share of right answers of all together."""
         return [(self.probabilities(test.pixels).argmax(1) == test.labels).float().mean().item()]
 
 
