@@ -20,7 +20,7 @@ import torch
 from forecast import Row, run_name, side, without_interval
 
 import acclimate
-from acclimate.pipeline.candidates import WITHIN, Candidate, Forecast, judged
+from acclimate.pipeline.candidates import Candidate, Forecast, judged
 from acclimate.pipeline.evidence import Evidence
 from acclimate.progress import say
 from acclimate.runs.adaptation import Adaptation
@@ -29,8 +29,8 @@ from acclimate.training.state import write_json
 from acclimate.trust.choice import RULES, best
 from acclimate.trust.forecast import EVIDENCE
 
-SOME = ("first 2", "first 3", "all", "first 3, near", "all near")
-"""Sets of candidates that did not collapse, ordered by forecast; near: none that is forecast much below the best."""
+SOME = ("first 2", "first 3", "all")
+"""Sets of candidates that did not collapse, ordered by forecast."""
 
 LEAST = 3
 """Candidates of a choice at least."""
@@ -102,10 +102,7 @@ def measured(candidates: Sequence[Candidate]) -> dict[str, Any]:
         told.append(about | {"scores": {rule: round(score, 6) for rule, score in one.scores.items()}})
     order = sorted(range(len(told)), key=lambda number: -told[number]["scores"]["forecast"])
     fine = [number for number in order if not told[number]["collapsed"]] or order
-    near = [
-        number for number in fine if told[number]["scores"]["forecast"] >= told[fine[0]]["scores"]["forecast"] - WITHIN
-    ]
-    sets = {"first 2": fine[:2], "first 3": fine[:3], "all": fine, "first 3, near": near[:3], "all near": near}
+    sets = {"first 2": fine[:2], "first 3": fine[:3], "all": fine}
     ensembles = {name: right(numbers) for name, numbers in sets.items()}
     return {"candidates": told, "ensembles": ensembles}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from acclimate.methods.auto.config import AutoConfig
 from acclimate.pipeline import auto
 from acclimate.pipeline.candidates import Candidate, comparison, judged, taken
 from acclimate.runs.adaptation import Adaptation
-from acclimate.runs.evaluation import Ensemble
 
 TINY: dict[str, Any] = {
     "image_size": 8, "classifier": "conv7", "classifier_images": 64, "classifier_epochs": 1, "stage_steps": 4,
@@ -55,11 +53,12 @@ def test_every_candidate_is_a_run_that_was_judged(run: Adaptation) -> None:
 
 
 def test_what_is_taken_is_what_predicts(run: Adaptation) -> None:
-    choice = json.loads(run.run.choice.read_text())
+    (taken_,) = [one for one in run.run.result["choice"]["candidates"] if one["taken"]]
+    assert taken_["forecast"] == max(one["forecast"] for one in run.run.result["choice"]["candidates"])
     pixels = run.target.images("test").pixels[:32]
-    members = [one.classifier(kind).probabilities(pixels) for one, kind in run.members()]
-    assert len(members) == len(choice["members"]) == sum(one["taken"] for one in choice["candidates"])
-    assert torch.allclose(run.classifier().probabilities(pixels), torch.stack(members).mean(0), atol=1e-6)
+    child, kind = run.chosen()
+    assert torch.equal(run.classifier().probabilities(pixels), child.classifier(kind).probabilities(pixels))
+    assert run.run.result["accuracy"]["mean"] == pytest.approx(taken_["accuracy"], abs=1e-6)
 
 
 def test_a_finished_choice_stays_and_resumes_to_the_same(run: Adaptation) -> None:
@@ -117,18 +116,10 @@ def candidate(run: Adaptation, name: str, forecast: float, collapsed: bool = Fal
     return Candidate(name, run, "adapted", {"low": 0.0, "mean": forecast, "high": 1.0}, scores, collapsed)
 
 
-def test_nothing_that_collapsed_or_lags_behind_is_taken(run: Adaptation) -> None:
-    some = [candidate(run, *one) for one in (("a", 0.9, True), ("b", 0.8), ("c", 0.75), ("d", 0.5))]
-    assert [one.name for one in taken(some)] == ["b", "c"]
-    assert [one.name for one in taken([replace(some[0])])] == ["a"]
-
-
-def test_an_ensemble_is_the_mean_of_its_members(run: Adaptation) -> None:
-    both = [run.classifier("source-only"), run.classifier("source-only-augmented")]
-    pixels = run.target.images("test").pixels[:8]
-    mean = (both[0].probabilities(pixels) + both[1].probabilities(pixels)) / 2
-    assert torch.allclose(Ensemble(both).probabilities(pixels), mean)
-    assert torch.allclose(Ensemble(both).uncached().probabilities(pixels), mean)
+def test_nothing_that_collapsed_is_taken(run: Adaptation) -> None:
+    some = [candidate(run, *one) for one in (("a", 0.9, True), ("b", 0.8), ("c", 0.75))]
+    assert taken(some).name == "b"
+    assert taken(some[:1]).name == "a"
 
 
 @pytest.mark.parametrize("budget", ["30", "m", "1d", "-5m"])

@@ -104,3 +104,32 @@ def check(run: RunPath, images: list[Path], /, *, out: Path = Path("check.png"),
     print(found.verdict)
     for name, value in found.lines():
         print(f"  {name:<41}{value}")
+
+
+def export(
+    run: RunPath,
+    out: Path,
+    /,
+    *,
+    what: Literal["classifier", "translator"] = "classifier",
+    weights: Literal["float32", "float16", "int8"] = "float32",
+) -> None:
+    """Write a run's classifier for use without acclimate: ONNX, a torch.export program, weights, a card, an example.
+
+    Each file is compared with the run on real images before it counts. Needs pip install 'acclimate[export]'.
+
+    Parameters
+    ----------
+    out
+        The folder to write; it must be empty or not there yet.
+    what
+        The classifier, or the translator of methods that redraw images.
+    weights
+        Of the ONNX file; others than float32 make it smaller, and the classes of some images other ones.
+    """
+    from acclimate.pipeline.export import export as write
+    from acclimate.runs.adaptation import Adaptation
+
+    for name, parity in write(Adaptation(run, "cpu"), out, what, weights).items():
+        print(f"{out / name}: {parity}")
+    print(f"next: python {out / 'predict.py'} IMAGES")

@@ -1,4 +1,4 @@
-"""The choice among methods: candidates are tried within a budget of time, and the best are taken without target labels.
+"""The choice among methods: candidates are tried within a budget of time, and the best is taken without target labels.
 
 Each candidate is a run of its own below the run, in a process of its own: one that fails takes nothing with it, one
 that is over the budget is stopped, and a run that was stopped goes on with what is not done. First every family gets a
@@ -23,8 +23,7 @@ from acclimate.config import SELF_TRAINED
 from acclimate.errors import AcclimateError, InterruptedRunError
 from acclimate.methods import find_config, find_method
 from acclimate.methods.auto.config import AutoConfig
-from acclimate.pipeline.candidates import Candidate, judged
-from acclimate.pipeline.candidates import taken as best_of
+from acclimate.pipeline.candidates import Candidate, judged, taken
 from acclimate.pipeline.starting import start
 from acclimate.progress import clock, say
 from acclimate.runs.adaptation import Adaptation
@@ -36,7 +35,7 @@ ON_FEATURES = ("self-training", "mcc", "shot", "cdan", "dann")
 LONGEST = 5_000
 """Steps of a long self-training at most."""
 
-LEAST = 2_000
+LEAST = 1_200
 """Steps below which a long self-training is not worth a start."""
 
 COST = {"cyclegan": 3.0, "pixelda": 3.0}
@@ -45,7 +44,7 @@ COST = {"cyclegan": 3.0, "pixelda": 3.0}
 MARGIN = 0.9
 """Share of the time left that is planned for."""
 
-DONE, STOPPED, FAILED, LEFT_OUT = "done", "stopped at the budget", "failed", "left out"
+DONE, STOPPED, FAILED, LEFT_OUT, INTERRUPTED = "done", "stopped at the budget", "failed", "left out", "interrupted"
 
 POLL_SECONDS = 0.5
 
@@ -123,6 +122,8 @@ def choose_candidate(adaptation: Adaptation) -> None:
         say(f"{trial.name}: {trial.method} {trial.preset}, {clock(left)} left; log in {run.candidate(trial.name)}.log")
         status, seconds, why = _try(adaptation, trial, left)
         ledger.write(trial, status, entry.get("seconds", 0.0) + seconds, why)
+        if status == INTERRUPTED:
+            raise InterruptedRunError(f"stopped in {trial.name}; go on with: acclimate run --resume {run.path}")
         told = f", forecast {100 * _forecast(adaptation, trial.name):.0f} %" if status == DONE else why and f": {why}"
         say(f"{trial.name}: {status} after {clock(seconds)}{told}")
     _choose(adaptation, ledger)
@@ -191,9 +192,7 @@ def _try(adaptation: Adaptation, trial: Trial, left: float) -> tuple[str, float,
         except KeyboardInterrupt:  # the terminal has told the child too, but a kill of us alone has not
             process.terminate()
             process.wait()
-            raise InterruptedRunError(
-                f"stopped in {trial.name}; go on with: acclimate run --resume {adaptation.run.path}"
-            ) from None
+            return INTERRUPTED, time.monotonic() - begin, ""
     seconds = time.monotonic() - begin
     if (path / "result.json").exists():
         return DONE, seconds, ""
@@ -231,18 +230,18 @@ def _forecast(adaptation: Adaptation, name: str) -> float:
 
 
 def _choose(adaptation: Adaptation, ledger: Ledger) -> None:
-    """Judge the candidates that are done, and write down what is taken and why."""
+    """Judge the candidates that are done, and write down which is taken and why."""
     runs = [Adaptation(adaptation.run.candidate(name), str(adaptation.engine.device)) for name in ledger.done()]
     candidates = judged(runs) if runs else []
-    members = best_of(candidates)
-    told = [_told(candidate, candidate in members) for candidate in candidates]
-    others = [entry | {"name": name} for name, entry in ledger.entries.items() if entry["status"] != DONE]
-    chosen = [{"run": one.adaptation.run.path.name, "kind": one.kind} for one in members]
+    best = taken(candidates) if candidates else None
+    told = [_told(candidate, candidate is best) for candidate in candidates]
     reference = "source-only-augmented" if "source-only-augmented" in adaptation.trained_kinds() else "source-only"
+    others = [entry | {"name": name} for name, entry in ledger.entries.items() if entry["status"] != DONE]
+    chosen = {"run": best.adaptation.run.path.name, "kind": best.kind} if best else {"run": "", "kind": reference}
     write_json(
         adaptation.run.choice,
         {
-            "members": chosen or [{"run": "", "kind": reference}],
+            "taken": chosen,
             "candidates": [{**ledger.entries.get(one["name"], {}), **one} for one in told],
             "not_finished": others,
             "seconds": round(ledger.spent - ledger.before, 1),

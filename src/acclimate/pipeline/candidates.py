@@ -12,7 +12,7 @@ from acclimate.pipeline.evidence import OF_A_COLLAPSE, SAMPLE, Evidence
 from acclimate.runs.adaptation import Adaptation
 from acclimate.runs.kinds import Kind
 from acclimate.runs.source_view import as_seen_from_source
-from acclimate.trust.choice import agreement_with_mean, weighted_accuracy
+from acclimate.trust.choice import agreement_with_mean, best, weighted_accuracy
 from acclimate.trust.forecast import COLLAPSED, EVIDENCE, forecast_accuracy
 
 
@@ -103,15 +103,12 @@ def _weighted(evidence: Evidence, kind: Kind) -> float:
     return weighted_accuracy(seen, val.labels, evidence.density_ratios(val.pixels))
 
 
-WITHIN = 0.1
-"""Forecast accuracy that a candidate may be below the best, and still be taken."""
+def taken(candidates: Sequence[Candidate]) -> Candidate:
+    """Return the one to use: the best by forecast of those that did not collapse.
 
-
-def taken(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Return those whose mean is to be used: the best by forecast and what is near it, nothing that collapsed."""
-    fine = [one for one in candidates if not one.collapsed] or list(candidates)
-    most = max((one.scores["forecast"] for one in fine), default=0.0)
-    return [one for one in fine if one.scores["forecast"] >= most - WITHIN]
+    The mean of several is no better on average (docs/results/choice.md).
+    """
+    return candidates[best([one.scores["forecast"] for one in candidates], [one.collapsed for one in candidates])]
 
 
 def comparison(candidates: Sequence[Candidate]) -> str:
@@ -123,8 +120,6 @@ def comparison(candidates: Sequence[Candidate]) -> str:
         low, mean, high = (100 * one.forecast[name] for name in ("low", "mean", "high"))
         expected = f"{mean:3.0f} % ({low:.0f} to {high:.0f})"
         scores = f"{100 * one.scores['agreement']:7.1f} %  {100 * (1 - one.scores['weighted-risk']):10.1f} %"
-        note = "  collapsed" if one.collapsed else "  take" if one in chosen else ""
+        note = "  collapsed" if one.collapsed else "  take" if one is chosen else ""
         lines.append(f"{one.name:<{width}}  {expected:<17}  {scores}{note}")
-    names = ", ".join(one.name for one in chosen)
-    lines += ["", f"take {names}" if len(chosen) == 1 else f"take the mean probabilities of {names}"]
     return "\n".join(lines)

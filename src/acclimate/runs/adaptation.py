@@ -20,7 +20,7 @@ from acclimate.methods import find_config, find_method
 from acclimate.methods.base import AdaptationData, Method, Task
 from acclimate.networks import BackboneFeatures, FeatureClassifier, TunedClassifier, TwoViews, open_backbone
 from acclimate.runs.directory import Run
-from acclimate.runs.evaluation import BothDirections, Classifier, Ensemble
+from acclimate.runs.evaluation import BothDirections, Classifier
 from acclimate.runs.features import Encoders, FeatureStore, Set
 from acclimate.runs.kinds import KINDS, Kind, is_paper_stage, recipe, self_trains
 from acclimate.runs.translation import Translator
@@ -304,8 +304,8 @@ class Adaptation:
         back = self._classifier("source-only" if is_paper_stage(self.config) else "source-only-augmented")
         return BothDirections(self._classifier("adapted"), back, redraw, weight)
 
-    def members(self) -> list[tuple[Adaptation, Kind]]:
-        """Return the classifiers that a choice among methods takes: a run and a kind each.
+    def chosen(self) -> tuple[Adaptation, Kind]:
+        """Return what a choice among methods takes: the run of a candidate, and the kind of its classifier.
 
         Raises
         ------
@@ -314,17 +314,14 @@ class Adaptation:
         """
         if not self.run.choice.exists():
             raise RunError(f"{self.run.path} has chosen nothing yet: acclimate run --resume {self.run.path}")
-        chosen = json.loads(self.run.choice.read_text())["members"]
-        runs = [
-            Adaptation(self.run.candidate(one["run"]), str(self.engine.device)) if one["run"] else self
-            for one in chosen
-        ]
-        return [(run, one["kind"]) for run, one in zip(runs, chosen, strict=True)]
+        taken = json.loads(self.run.choice.read_text())["taken"]
+        run = Adaptation(self.run.candidate(taken["run"]), str(self.engine.device)) if taken["run"] else self
+        return run, taken["kind"]
 
     def _classifier(self, kind: Kind, trainings: int | None = None) -> Classifier:
         if kind == "adapted" and self.method_class.chooses:
-            members = [run.classifier(its) for run, its in self.members()]
-            return members[0] if len(members) == 1 else Ensemble(members)
+            run, its = self.chosen()
+            return run.classifier(its, trainings)
         tuned = kind == "adapted" and self.config.tune == "all"
         encode = None if tuned else self.encoder(kind)
         if kind == "adapted" and self.method_decides:

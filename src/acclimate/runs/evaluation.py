@@ -115,32 +115,6 @@ class BothDirections(Classifier):
         return [(self.probabilities(test.pixels).argmax(1) == test.labels).float().mean().item()]
 
 
-class Ensemble(Classifier):
-    """Several classifiers of the same images, whose mean probability decides.
-
-    Parameters
-    ----------
-    members
-        At least one; the first one's networks and features stand for all where only these are asked for.
-    """
-
-    def __init__(self, members: Sequence[Classifier]) -> None:
-        first = members[0]
-        super().__init__(first.networks, first.classes, first.engine, first.encode)
-        self.members = members
-
-    def each_probabilities(self, pixels: Tensor) -> list[Tensor]:
-        """Return the mean probabilities, float32 ``[N, classes]``, alone."""
-        return [torch.stack([member.probabilities(pixels) for member in self.members]).mean(0)]
-
-    def uncached(self) -> Ensemble:
-        return Ensemble([member.uncached() for member in self.members])
-
-    def accuracies(self, test: LabelledImages) -> list[float]:
-        """Return the share of right answers of all together."""
-        return [(self.probabilities(test.pixels).argmax(1) == test.labels).float().mean().item()]
-
-
 @torch.no_grad()
 def predict_logits(classifier: nn.Module, pixels: Tensor, engine: Engine) -> Tensor:
     """Return logits float32 ``[N, classes]`` on the CPU for uint8 images ``[N, C, H, W]``.

@@ -14,7 +14,7 @@ import copy
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TypeVar
@@ -63,6 +63,8 @@ class FeatureStore:
         Maps uint8 images ``[N, 3, H, W]`` to features, float32 ``[N, size]``, both in the CPU's memory.
     anew
         The same for images that will not be seen again, where ``compute`` itself looks up or keeps any.
+    networks
+        Those whose features it puts side by side.
     """
 
     def __init__(
@@ -71,8 +73,9 @@ class FeatureStore:
         size: int,
         compute: Callable[[Tensor], Tensor],
         anew: Callable[[Tensor], Tensor] | None = None,
+        networks: Sequence[BackboneFeatures] = (),
     ) -> None:
-        self.name, self.size, self.compute, self.anew = name, size, compute, anew or compute
+        self.name, self.size, self.compute, self.anew, self.networks = name, size, compute, anew or compute, networks
         self.folder = cache_root() / "features" / name
 
     def of(self, images: Set, what: str = "images") -> Set:
@@ -155,7 +158,8 @@ class Encoders:
         self.backbone, self.image_size, self.engine = backbone.eval(), image_size, engine
         engine.place(backbone)
         self.by_domain = by_domain and any(isinstance(module, _BatchNorm) for module in backbone.modules())
-        self.plain = FeatureStore(self._name(backbone), backbone.feature_size, lambda p: self._through(backbone, p))
+        through = partial(self._through, backbone)
+        self.plain = FeatureStore(self._name(backbone), backbone.feature_size, through, networks=[backbone])
         self._stores: dict[str, FeatureStore] = {}
 
     @property
@@ -185,7 +189,8 @@ class Encoders:
                 return torch.cat([plain(pixels), self._through(own, pixels)], 1)
 
             both = partial(twice, self.plain), partial(twice, self.plain.anew)
-            self._stores[name] = FeatureStore(f"{self._name(own)}-twice", self.size, *both)
+            networks = [self.backbone, own]
+            self._stores[name] = FeatureStore(f"{self._name(own)}-twice", self.size, *both, networks=networks)
         return self._stores[name]
 
     def _name(self, backbone: BackboneFeatures) -> str:

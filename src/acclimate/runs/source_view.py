@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from acclimate.data.images import to_float
 from acclimate.networks import measure_statistics
 from acclimate.runs.adaptation import Adaptation
-from acclimate.runs.evaluation import EVALUATION_BATCH, BothDirections, Classifier, Ensemble
+from acclimate.runs.evaluation import EVALUATION_BATCH, BothDirections, Classifier
 from acclimate.runs.kinds import Kind
 
 
@@ -30,7 +30,7 @@ def as_seen_from_source(adaptation: Adaptation, kind: Kind, pixels: Tensor) -> C
         Some such images, uint8 ``[N, C, H, W]``, to measure the statistics on.
     """
     if kind == "adapted" and adaptation.method_class.chooses:
-        return Ensemble([as_seen_from_source(run, its, pixels) for run, its in adaptation.members()])
+        return as_seen_from_source(*adaptation.chosen(), pixels)
     classifier = adaptation.classifier(kind)
     if isinstance(classifier, BothDirections):
         classifier = classifier.forth

@@ -1,0 +1,232 @@
+"""A run's classifier or translator for use without acclimate: ONNX, a torch.export program, weights, a card."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from string import Template
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from acclimate.errors import AcclimateError
+from acclimate.pipeline.card import card
+from acclimate.runs.adaptation import Adaptation
+from acclimate.runs.deployed import deployed_classifier, deployed_translator
+from acclimate.runs.familiar import target_images
+
+What = Literal["classifier", "translator"]
+Weights = Literal["float32", "float16", "int8"]
+
+CHECKED = 256
+"""Real images that an export is compared on."""
+
+CLOSE = 1e-3
+"""Difference of a probability from the run's own that float32 may have; of redrawn images, in steps of 255, one."""
+
+BATCH = 64
+
+OPSET = 18
+
+EXAMPLE = Template('''"""Usage: python predict.py IMAGES... (needs numpy, Pillow and onnxruntime)"""
+
+import json, pathlib, sys
+import numpy, onnxruntime
+from PIL import Image, ImageOps
+
+model = onnxruntime.InferenceSession(str(pathlib.Path(__file__).with_name("model.onnx")))
+about = json.loads(model.get_modelmeta().custom_metadata_map["acclimate"])
+size, by = (about["image_size"],) * 2, Image.Resampling[about["interpolation"].upper()]
+for name in sys.argv[1:]:
+    image = ImageOps.exif_transpose(Image.open(name)).convert("RGB")
+    image = $fit.convert("RGB" if about["channels"] == 3 else "L")
+    pixels = numpy.asarray(image, numpy.uint8).reshape(*size, -1).transpose(2, 0, 1)[None]
+    $use
+''')
+
+FITS = {
+    "stretch": "image.resize(size, by)",
+    "crop": "ImageOps.fit(image, size, by)",
+    "pad": "ImageOps.pad(image, size, by)",
+}
+
+USES = {
+    "classifier": (
+        '(probabilities,) = model.run(None, {"images": pixels})[0]\n'
+        '    print(name, about["classes"][probabilities.argmax()], f"{probabilities.max():.3f}")'
+    ),
+    "translator": (
+        '(redrawn,) = model.run(None, {"images": pixels})[0]\n'
+        '    Image.fromarray(redrawn.transpose(1, 2, 0).squeeze()).save(pathlib.Path(name).stem + "-redrawn.png")'
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How an exported file compares with the run itself on real images.
+
+    Attributes
+    ----------
+    images
+        How many were compared.
+    same_class
+        Share that get the same class; None for a translator.
+    largest_difference
+        Of a probability, or of a redrawn value in [0, 255].
+    """
+
+    images: int
+    same_class: float | None
+    largest_difference: float
+
+    def __str__(self) -> str:
+        same = "" if self.same_class is None else f"{100 * self.same_class:.1f} % the same class, "
+        return f"{self.images} images, {same}largest difference {self.largest_difference:.2g}"
+
+
+def export(run: Adaptation, out: Path, what: What = "classifier", weights: Weights = "float32") -> dict[str, Parity]:
+    """Write ``model.onnx``, ``model.pt2``, ``model.safetensors``, ``predict.py`` and a card ``README.md`` to a folder.
+
+    Preprocessing to the working size is in the metadata; the range, mean and deviation, features, temperature and the
+    mean over trainings are in the graph, which takes uint8 images ``[N, C, H, W]``, any N. With other ``weights`` than
+    float32 the ONNX file has these.
+
+    Returns
+    -------
+    dict
+        By file, how it compares with the run itself.
+
+    Raises
+    ------
+    AcclimateError
+        The extra ``export`` is not installed, ``out`` is not empty, or an exported file says something else.
+    """
+    try:
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise AcclimateError(f"export needs {error.name}: pip install 'acclimate[export]'") from None
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise AcclimateError(f"{out} is not empty: name another folder")
+    adaptation = Adaptation(run.run, "cpu")
+    adaptation.engine = replace(adaptation.engine, dtype=None)
+    pixels = target_images(adaptation, CHECKED, CHECKED)[1]
+    if what == "translator":
+        network, pixels = deployed_translator(adaptation), adaptation.data.source_val.pixels[:CHECKED]
+    else:
+        network = deployed_classifier(adaptation)
+    network.requires_grad_(False)
+    out.mkdir(parents=True, exist_ok=True)
+    wanted = _in_batches(lambda part: network(part), pixels)
+    about = _about(adaptation, what, weights)
+    program = _program(network, pixels)
+    torch.export.save(program, out / "model.pt2", extra_files={"acclimate.json": json.dumps(about)})
+    _write_onnx(program, out / "model.onnx", about, weights)
+    _write_weights(network, out / "model.safetensors", about)
+    (out / "predict.py").write_text(EXAMPLE.substitute(fit=FITS[adaptation.config.fit], use=USES[what]))
+    loaded = torch.export.load(out / "model.pt2").module()
+    found = {
+        "model.pt2": _parity(_in_batches(loaded, pixels), wanted, what),
+        "model.onnx": _parity(_in_batches(_onnx(out / "model.onnx"), pixels), wanted, what),
+    }
+    exact = [name for name in found if name != "model.onnx" or weights == "float32"]
+    limit = CLOSE if what == "classifier" else 1.0
+    for name in exact:
+        if found[name].largest_difference > limit or found[name].same_class not in (None, 1.0):
+            raise AcclimateError(f"{out / name} says something else than the run: {found[name]}")
+    (out / "README.md").write_text(card(adaptation, about, {name: str(parity) for name, parity in found.items()}))
+    return found
+
+
+def _about(adaptation: Adaptation, what: What, weights: Weights) -> dict[str, Any]:
+    """Return what an exported file says of itself."""
+    config, result = adaptation.config, adaptation.run.result
+    return {
+        "what": what,
+        "weights": weights,
+        "classes": list(adaptation.task.classes),
+        "image_size": config.image_size,
+        "channels": config.channels,
+        "fit": config.fit,
+        "interpolation": config.interpolation,
+        "method": result["method"],
+        "source": Path(result["source"]).name,
+        "target": Path(result["target"]).name,
+        "temperature": result.get("calibration", {}).get("temperature", 1.0),
+        "forecast": {name: (result["forecast"] or {}).get(name) for name in ("low", "mean", "high")},
+        "acclimate": result["versions"]["acclimate"],
+        "commit": result["commit"],
+    }
+
+
+def _program(network: nn.Module, pixels: Tensor) -> torch.export.ExportedProgram:
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.export.export(network, (pixels[:2],), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    except Exception as error:
+        first = f"{error}".strip().splitlines()[0]
+        raise AcclimateError(f"this run cannot be exported: {type(error).__name__}: {first}") from error
+
+
+def _write_onnx(program: torch.export.ExportedProgram, file: Path, about: Mapping[str, Any], weights: Weights) -> None:
+    import onnx
+
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
+        warnings.simplefilter("ignore")
+        exact = Path(folder) / "model.onnx"
+        torch.onnx.export(
+            program,
+            (),
+            exact,
+            input_names=["images"],
+            output_names=["probabilities" if about["what"] == "classifier" else "redrawn"],
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+        model = onnx.load(exact)
+        if weights == "float16":
+            from onnxruntime.transformers.float16 import convert_float_to_float16
+
+            model = convert_float_to_float16(model, keep_io_types=True)
+        elif weights == "int8":
+            from onnxruntime.quantization import QuantType, quantize_dynamic
+
+            quantize_dynamic(exact, Path(folder) / "int8.onnx", weight_type=QuantType.QUInt8)
+            model = onnx.load(Path(folder) / "int8.onnx")
+    entry = model.metadata_props.add()
+    entry.key, entry.value = "acclimate", json.dumps(about)
+    onnx.save(model, file)
+
+
+def _write_weights(network: nn.Module, file: Path, about: Mapping[str, Any]) -> None:
+    from safetensors.torch import save_file
+
+    state = {name: value.detach().contiguous().clone() for name, value in network.state_dict().items()}
+    save_file(state, file, metadata={"acclimate": json.dumps(about)})
+
+
+def _onnx(file: Path) -> Callable[[Tensor], Tensor]:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    return lambda pixels: torch.from_numpy(np.asarray(session.run(None, {"images": pixels.numpy()})[0]))
+
+
+@torch.no_grad()
+def _in_batches(compute: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
+    return torch.cat([compute(part) for part in pixels.split(BATCH)])
+
+
+def _parity(found: Tensor, wanted: Tensor, what: What) -> Parity:
+    same = (found.argmax(1) == wanted.argmax(1)).double().mean().item() if what == "classifier" else None
+    return Parity(len(wanted), same, float((found.double() - wanted.double()).abs().max()))
