@@ -14,6 +14,7 @@ from acclimate.errors import AcclimateError
 from acclimate.methods.auto.config import AutoConfig
 from acclimate.pipeline import auto
 from acclimate.pipeline.candidates import Candidate, comparison, judged, taken
+from acclimate.reporting.page import write_report
 from acclimate.runs.adaptation import Adaptation
 
 TINY: dict[str, Any] = {
@@ -66,6 +67,13 @@ def test_a_finished_choice_stays_and_resumes_to_the_same(run: Adaptation) -> Non
     auto.choose_candidate(run)
     assert run.run.choice.read_bytes() == before
     assert acclimate.resume(run.run.path).run.result == run.run.result
+
+
+def test_the_report_compares_the_candidates(run: Adaptation, small_analysis: None) -> None:
+    file = run.run.path / "report.html"
+    write_report([run], file)
+    section = file.read_text().partition('id="candidates"')[2].partition("</section>")[0]
+    assert all(name in section for name in ("self-training", "mcc", "source-only-augmented", "yes"))
 
 
 def test_several_runs_are_compared(run: Adaptation) -> None:
@@ -130,3 +138,10 @@ def test_a_budget_has_a_unit(budget: str) -> None:
 
 def test_a_budget_in_seconds() -> None:
     assert [AutoConfig.preset("fast", budget=budget).seconds for budget in ("90s", "1.5m", "2h")] == [90, 90, 7200]
+
+
+def test_candidates_are_methods() -> None:
+    with pytest.raises(AcclimateError, match=r"no method 'dan'\. Did you mean 'dann'"):
+        AutoConfig.preset("fast", candidates="mcc,dan")
+    with pytest.raises(AcclimateError, match="--candidates must be methods other than auto"):
+        AutoConfig.preset("fast", candidates="auto")

@@ -120,6 +120,6 @@ def comparison(candidates: Sequence[Candidate]) -> str:
         low, mean, high = (100 * one.forecast[name] for name in ("low", "mean", "high"))
         expected = f"{mean:3.0f} % ({low:.0f} to {high:.0f})"
         scores = f"{100 * one.scores['agreement']:7.1f} %  {100 * (1 - one.scores['weighted-risk']):10.1f} %"
-        note = "  collapsed" if one.collapsed else "  take" if one is chosen else ""
+        note = "  take" if one is chosen else "  collapsed" if one.collapsed else ""
         lines.append(f"{one.name:<{width}}  {expected:<17}  {scores}{note}")
     return "\n".join(lines)

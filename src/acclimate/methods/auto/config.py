@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from acclimate.methods.registry import find_config
 from acclimate.methods.self_training.config import SelfTrainingConfig
 
 SECONDS = {"s": 1, "m": 60, "h": 3600}
@@ -37,6 +38,9 @@ class AutoConfig(SelfTrainingConfig):
         super().__post_init__()
         self._check("budget", bool(re.fullmatch(r"\d+(\.\d+)?[smh]", self.budget)), "such as 90s, 30m or 2h")
         self._check("tune", self.tune == "head", "head: auto tunes no backbone")
+        for name in filter(None, self.candidates.split(",")):
+            find_config(name)
+            self._check("candidates", name != "auto", "methods other than auto")
 
     @property
     def seconds(self) -> float:
