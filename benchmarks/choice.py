@@ -18,15 +18,18 @@ from typing import Any
 
 import torch
 from forecast import Row, run_name, side, without_interval
+from torch import Tensor
 
 import acclimate
 from acclimate.pipeline.candidates import Candidate, Forecast, judged
-from acclimate.pipeline.evidence import Evidence
+from acclimate.pipeline.evidence import SAMPLE, Evidence
 from acclimate.progress import say
 from acclimate.runs.adaptation import Adaptation
+from acclimate.runs.familiar import target_images
 from acclimate.runs.kinds import Kind
 from acclimate.training.state import write_json
 from acclimate.trust.choice import RULES, best
+from acclimate.trust.estimators import calibration_error, matching_temperature, tempered
 from acclimate.trust.forecast import EVIDENCE
 
 SOME = ("first 2", "first 3", "all")
@@ -59,7 +62,11 @@ def gather(
         unlike = {
             (run.method_class.name, str(run.run.config["changes"]), run.run.config["preset"]): run for run in some
         }
-        adapted = [run for run in unlike.values() if run.own_kind == "adapted" and run.target.has_labelled("test")]
+        adapted = [
+            run
+            for run in unlike.values()
+            if run.own_kind == "adapted" and not run.method_class.chooses and run.target.has_labelled("test")
+        ]
         if (pair, seed) in there or len(adapted) + 1 < LEAST:
             continue
         say(f"{pair}, seed {seed}: {len(adapted)} runs")
@@ -99,12 +106,22 @@ def measured(candidates: Sequence[Candidate]) -> dict[str, Any]:
         result = one.adaptation.run.result
         name = one.kind if one.kind != "adapted" else f"{result['method']} {result['preset']}"
         about = {"name": name, "kind": one.kind, "collapsed": one.collapsed, "accuracy": right([number])}
+        about |= calibration(one, seen[number], tests[0].labels)
         told.append(about | {"scores": {rule: round(score, 6) for rule, score in one.scores.items()}})
     order = sorted(range(len(told)), key=lambda number: -told[number]["scores"]["forecast"])
     fine = [number for number in order if not told[number]["collapsed"]] or order
     sets = {"first 2": fine[:2], "first 3": fine[:3], "all": fine}
     ensembles = {name: right(numbers) for name, numbers in sets.items()}
     return {"candidates": told, "ensembles": ensembles}
+
+
+def calibration(one: Candidate, seen: Tensor, labels: Tensor) -> dict[str, float]:
+    """Return how far confidence and accuracy are apart on test images (ECE), raw and calibrated by the forecast."""
+    held_out = target_images(one.adaptation, SAMPLE, SAMPLE)[1]
+    without_labels = one.adaptation.classifier(one.kind).probabilities(held_out)
+    temperature = matching_temperature(without_labels, one.forecast["mean"])
+    both = {"ece_raw": seen, "ece": tempered(seen, temperature)}
+    return {name: round(calibration_error(value, labels), 6) for name, value in both.items()}
 
 
 def table(choices: Sequence[Choice]) -> tuple[str, dict[str, Any]]:
@@ -135,7 +152,13 @@ def table(choices: Sequence[Choice]) -> tuple[str, dict[str, Any]]:
         accuracy = 100 * fmean(map(rule, choices))
         figures["rules"][name] = {"accuracy": accuracy, "mean_loss": fmean(losses), "largest_loss": max(losses)}
         lines.append(f"| {name} | {accuracy:.1f} | {fmean(losses):.2f} | {max(losses):.1f} |")
+    adapted = [one for choice in choices for one in choice["candidates"] if one["kind"] == "adapted"]
+    raw, calibrated = (fmean(one[name] for one in adapted) for name in ("ece_raw", "ece"))
+    figures |= {"adapted": len(adapted), "ece_raw": raw, "ece": calibrated}
     lines += [
+        "",
+        f"Of the {len(adapted)} adapted ones, confidence and accuracy on test images are {raw:.3f} apart (ECE), and"
+        f" {calibrated:.3f} at the temperature at which confidence is what accuracy was forecast to be.",
         "",
         "Every choice:",
         "",

@@ -10,12 +10,14 @@ import pytest
 import torch
 
 import acclimate
-from acclimate.errors import AcclimateError
+from acclimate.errors import AcclimateError, InterruptedRunError, RunError
 from acclimate.methods.auto.config import AutoConfig
 from acclimate.pipeline import auto
 from acclimate.pipeline.candidates import Candidate, comparison, judged, taken
+from acclimate.pipeline.children import Child
 from acclimate.reporting.page import write_report
 from acclimate.runs.adaptation import Adaptation
+from acclimate.training.state import save_tree
 
 TINY: dict[str, Any] = {
     "image_size": 8, "classifier": "conv7", "classifier_images": 64, "classifier_epochs": 1, "stage_steps": 4,
@@ -87,36 +89,63 @@ def test_without_time_the_unadapted_classifier_is_taken(tmp_path: Path) -> None:
     none = acclimate.adapt("digits", "digits-m", method="auto", out=tmp_path / "run", budget="0s", **TINY)
     result = none.run.result
     assert [one["status"] for one in result["choice"]["not_finished"]] == ["left out"] * 3
-    assert result["recommendation"]["use"] == "unadapted"
+    assert none.own_kind == "source-only-augmented"
+    assert "recommendation" not in result
     assert result["accuracy"]["mean"] == result["baselines"]["source_only_augmented"]["mean"]
 
 
 def test_what_is_over_the_budget_is_stopped_and_what_fails_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = {**TINY, "stage_steps": 100_000}
-    long = acclimate.start(
-        "digits",
-        "digits-m",
-        method="auto",
-        out=tmp_path / "run",
-        budget="20s",
-        candidates="self-training,mcc",
-        **settings,
-    )
+    settings = {**TINY, "stage_steps": 100_000, "candidates": "self-training"}
+    long = acclimate.start("digits", "digits-m", method="auto", out=tmp_path / "run", budget="12s", **settings)
     monkeypatch.setattr(auto.Ledger, "spent", property(lambda self: sum(e["seconds"] for e in self.entries.values())))
     (long.run.path / "models").mkdir()
-    ledger = auto.Ledger(long)
-    trial = auto.Trial("self-training", "self-training", "fast")
-    status, seconds, _ = auto._try(long, trial, 15.0)
-    assert status == auto.STOPPED
-    assert 15 <= seconds < 60
+    auto.choose_candidate(long)
+    with pytest.raises(RunError, match="no classifier"):  # of the source, which was not trained here
+        long.classifier()
+    entry = json.loads((long.run.candidate("ledger.json")).read_text())["self-training"]
+    assert entry["status"] == auto.STOPPED
+    assert 12 <= entry["seconds"] < 60
     assert (long.run.candidate("self-training") / "checkpoints").exists()
-    ledger.write(trial, status, seconds)
-    wrong = auto.Trial("cdan", "cdan", "fast", {"batch_size": 0})
-    status, _, why = auto._try(long, wrong, 60.0)
-    assert status == auto.FAILED
-    assert "--batch-size" in why
+
+
+def test_that_every_candidate_fails_is_an_error_that_names_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auto, "run_child", lambda *_: Child(1.0, error="out of luck"))
+    with pytest.raises(AcclimateError, match="no candidate came to its end; mcc failed: out of luck"):
+        acclimate.adapt(
+            "digits", "digits-m", method="auto", out=tmp_path / "run", candidates="mcc", budget="5m", **TINY
+        )
+
+
+def test_an_interrupted_choice_keeps_its_time_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auto, "run_child", lambda *_: Child(7.0, interrupted=True))
+    with pytest.raises(InterruptedRunError, match="go on with: acclimate run --resume"):
+        acclimate.adapt(
+            "digits", "digits-m", method="auto", out=tmp_path / "run", candidates="mcc", budget="5m", **TINY
+        )
+    left = []
+    monkeypatch.setattr(auto, "run_child", lambda *given: left.append(given[2]) or Child(1.0, stopped=True))
+    acclimate.resume(tmp_path / "run")
+    entry = json.loads((tmp_path / "run/candidates/ledger.json").read_text())["mcc"]
+    assert entry["status"] == auto.STOPPED
+    assert entry["seconds"] == 8.0
+    assert left[0] < 300 - 7
+
+
+@pytest.mark.parametrize("method", ["dann", "shot"])
+def test_bars_of_other_networks_are_not_handed_on(method: str, tmp_path: Path) -> None:
+    parent = acclimate.start(
+        "digits", "digits-m", method="auto", out=tmp_path / "run", candidates=method, budget="5m", **TINY
+    )
+    for kind in auto.SOURCE_BARS:
+        save_tree(parent.run.model(f"{kind}-0"), {"weights": {}})
+    auto._start(parent, auto.Trial(method, method, "fast"))
+    assert not list((parent.run.candidate(method) / "models").glob("*.safetensors"))
+    auto._start(parent, auto.Trial("self-training", "self-training", "fast"))
+    assert len(list((parent.run.candidate("self-training") / "models").glob("*.safetensors"))) == 2
 
 
 def candidate(run: Adaptation, name: str, forecast: float, collapsed: bool = False) -> Candidate:
@@ -143,5 +172,5 @@ def test_a_budget_in_seconds() -> None:
 def test_candidates_are_methods() -> None:
     with pytest.raises(AcclimateError, match=r"no method 'dan'\. Did you mean 'dann'"):
         AutoConfig.preset("fast", candidates="mcc,dan")
-    with pytest.raises(AcclimateError, match="--candidates must be methods other than auto"):
-        AutoConfig.preset("fast", candidates="auto")
+    with pytest.raises(AcclimateError, match="--candidates must be methods that adapt"):
+        AutoConfig.preset("fast", candidates="target-only")

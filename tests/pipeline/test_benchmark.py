@@ -64,7 +64,7 @@ def test_an_interrupted_matrix_goes_on(tmp_path: Path) -> None:
     assert "the same command goes on" in errors
     wanted = matrix(tmp_path / "bench", "cyclegan")
     (cell,) = wanted.cells()
-    assert "--resume" in wanted.command(cell)
+    assert "--resume" in wanted.arguments(cell)
     assert list((metrics.parent / "checkpoints" / "translator").glob("*.safetensors"))
 
 

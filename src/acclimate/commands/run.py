@@ -167,7 +167,7 @@ def summary_table(adaptation: Adaptation) -> str:
     if adaptation.method_class.translates:
         lines.append(f"  pictures     {path / 'figures'}")
     beside_it = [
-        name for name, bar in result["baselines"].items() if bar and name.replace("_", "-") != adaptation.own_kind
+        name for name in result["baselines"] if name in seconds and name.replace("_", "-") != adaptation.own_kind
     ]
     bars = sum(seconds[name] for name in beside_it)
     beside = f", and {bars / 60:.1f} for the classifiers beside it" if bars else ""

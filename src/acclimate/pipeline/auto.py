@@ -8,11 +8,7 @@ short training; the one that is forecast to be right most often gets the time th
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -21,12 +17,14 @@ import torch
 
 from acclimate.config import SELF_TRAINED
 from acclimate.errors import AcclimateError, InterruptedRunError
-from acclimate.methods import find_config, find_method
+from acclimate.methods import find_config
 from acclimate.methods.auto.config import AutoConfig
 from acclimate.pipeline.candidates import Candidate, judged, taken
+from acclimate.pipeline.children import Child, run_child
 from acclimate.pipeline.starting import start
 from acclimate.progress import clock, say
 from acclimate.runs.adaptation import Adaptation
+from acclimate.runs.kinds import Kind, has_augmented_bars, recipe
 from acclimate.training.state import load_tree, write_json
 
 ON_FEATURES = ("self-training", "mcc", "shot", "cdan", "dann")
@@ -44,9 +42,16 @@ COST = {"cyclegan": 3.0, "pixelda": 3.0}
 MARGIN = 0.9
 """Share of the time left that is planned for."""
 
-DONE, STOPPED, FAILED, LEFT_OUT, INTERRUPTED = "done", "stopped at the budget", "failed", "left out", "interrupted"
+DONE, STOPPED, FAILED, LEFT_OUT = "done", "stopped at the budget", "failed", "left out"
+UNDER_WAY, INTERRUPTED = "under way", "interrupted"
 
-POLL_SECONDS = 0.5
+OF_IMAGES = (
+    *("image_size", "channels", "fit", "interpolation", "backbone", "weights", "backbone_statistics"),
+    *("classes", "disjoint", "strict", "precision"),
+)
+"""Settings that say what images are: the same for all, as the candidate that is taken classifies the run's images."""
+
+SOURCE_BARS: tuple[Kind, ...] = ("source-only", "source-only-augmented")
 
 
 @dataclass(frozen=True)
@@ -76,12 +81,12 @@ class Ledger:
     def __init__(self, adaptation: Adaptation) -> None:
         self.file = adaptation.run.candidate("ledger.json")
         self.entries: dict[str, dict[str, Any]] = json.loads(self.file.read_text()) if self.file.exists() else {}
-        bars = (adaptation.run.path / "models").glob("source-only*.safetensors")
-        self.before: float = sum(load_tree(path)["seconds"] for path in bars) + adaptation.feature_seconds()
+        bars = [load_tree(path) for path in (adaptation.run.path / "models").glob("source-only*.safetensors")]
+        self.before: float = sum(bar["seconds"] for bar in bars if not bar["reused"])
 
     @property
     def spent(self) -> float:
-        """Seconds of training so far, the bars and features included."""
+        """Seconds of training so far, the bars included that were not there yet."""
         return self.before + sum(float(entry["seconds"]) for entry in self.entries.values())
 
     def write(self, trial: Trial, status: str, seconds: float, why: str = "") -> None:
@@ -99,7 +104,7 @@ def choose_candidate(adaptation: Adaptation) -> None:
     Raises
     ------
     AcclimateError
-        Several processes train together, which the candidates cannot share.
+        Every candidate failed.
     InterruptedRunError
         Ctrl-C or SIGTERM; the candidate under way has saved its state.
     """
@@ -107,25 +112,30 @@ def choose_candidate(adaptation: Adaptation) -> None:
     if run.choice.exists():
         return
     assert isinstance(config, AutoConfig)
-    if not adaptation.engine.processes.alone:
-        raise AcclimateError("auto runs its candidates by itself: start it without torchrun")
     ledger = Ledger(adaptation)
     for trial in _plan(adaptation, ledger):
         entry = ledger.entries.get(trial.name, {})
-        left = config.seconds - ledger.spent
-        if entry.get("status") in (DONE, FAILED, LEFT_OUT):
+        if entry.get("status") in (DONE, LEFT_OUT):
             continue
-        if left <= 0 or trial.seconds > left:
-            ledger.write(trial, LEFT_OUT, 0.0, f"needs about {clock(trial.seconds)}" if left > 0 else "no time left")
+        before, left = entry.get("seconds", 0.0), config.seconds - ledger.spent
+        if left <= 0 or trial.seconds - before > left:
+            ledger.write(trial, LEFT_OUT, before, f"needs about {clock(trial.seconds)}" if left > 0 else "no time left")
             say(f"{trial.name}: left out, {ledger.entries[trial.name]['why']}; {clock(max(left, 0))} are left")
             continue
         say(f"{trial.name}: {trial.method} {trial.preset}, {clock(left)} left; log in {run.candidate(trial.name)}.log")
-        status, seconds, why = _try(adaptation, trial, left)
-        ledger.write(trial, status, entry.get("seconds", 0.0) + seconds, why)
+        ledger.write(trial, UNDER_WAY, before)
+        child = _try(adaptation, trial, left)
+        done = (run.candidate(trial.name) / "result.json").exists()
+        status = DONE if done else INTERRUPTED if child.interrupted else STOPPED if child.stopped else FAILED
+        ledger.write(trial, status, before + child.seconds, child.error)
         if status == INTERRUPTED:
             raise InterruptedRunError(f"stopped in {trial.name}; go on with: acclimate run --resume {run.path}")
-        told = f", forecast {100 * _forecast(adaptation, trial.name):.0f} %" if status == DONE else why and f": {why}"
-        say(f"{trial.name}: {status} after {clock(seconds)}{told}")
+        told = (
+            f", forecast {100 * _forecast(adaptation, trial.name):.0f} %"
+            if done
+            else child.error and f": {child.error}"
+        )
+        say(f"{trial.name}: {status} after {clock(child.seconds)}{told}")
     _choose(adaptation, ledger)
 
 
@@ -133,12 +143,8 @@ def _plan(adaptation: Adaptation, ledger: Ledger) -> Iterator[Trial]:
     """Yield what to try, cheapest first; what comes later depends on what came out."""
     config = adaptation.config
     assert isinstance(config, AutoConfig)
-    if config.candidates:
-        preset = "photos" if config.backbone else "fast"
-        yield from (Trial(name, name, preset) for name in config.candidates.split(","))
-        return
-    if config.backbone:
-        yield from (Trial(name, name, "photos") for name in ON_FEATURES)
+    if config.named or config.backbone:
+        yield from (Trial(name, name, config.preset_of_candidates) for name in config.named or ON_FEATURES)
         return
     yield Trial("self-training", "self-training", "fast")
     once = ledger.entries["self-training"]["seconds"]
@@ -146,7 +152,13 @@ def _plan(adaptation: Adaptation, ledger: Ledger) -> Iterator[Trial]:
     short = [name for name in ledger.done() if name in ("self-training", "cyclegan")]
     if short:
         leader = max(short, key=lambda name: _forecast(adaptation, name))
-        yield _longer(adaptation, leader, MARGIN * (config.seconds - ledger.spent))
+        known = ledger.entries.get(f"{leader}-long")
+        left = MARGIN * (config.seconds - ledger.spent)
+        yield (
+            _longer(adaptation, leader, left)
+            if known is None
+            else Trial(f"{leader}-long", leader, known["preset"], known["settings"])
+        )
     stage = {name: value for name, value in SELF_TRAINED.items() if name != "classifier_lr"}
     yield Trial("pixelda", "pixelda", "fast", {**stage, "stage_steps": 1200}, COST["pixelda"] * once)
 
@@ -157,7 +169,7 @@ def _longer(adaptation: Adaptation, leader: str, seconds: float) -> Trial:
     It takes twice the images a step, as ``best`` does.
     """
     result = Adaptation(adaptation.run.candidate(leader)).run.result
-    a_step = 2 * result["seconds"]["classifier"] / result["config"]["stage_steps"]
+    a_step = 2 * max(0.1, result["seconds"]["classifier"]) / result["config"]["stage_steps"]
     translator = 2 * result["seconds"]["translator"]
     steps = min(LONGEST, int((seconds - translator) / a_step))
     settings: dict[str, Any] = {
@@ -170,44 +182,23 @@ def _longer(adaptation: Adaptation, leader: str, seconds: float) -> Trial:
     return Trial(f"{leader}-long", leader, "fast", settings, translator + a_step * settings["stage_steps"])
 
 
-def _try(adaptation: Adaptation, trial: Trial, left: float) -> tuple[str, float, str]:
-    """Run a candidate, or go on with it; return what became of it, the seconds, and what it said if it failed."""
-    path = adaptation.run.candidate(trial.name)
+def _try(adaptation: Adaptation, trial: Trial, left: float) -> Child:
+    """Run a candidate, or go on with it."""
+    path, device = adaptation.run.candidate(trial.name), str(adaptation.engine.device)
     try:
         if not (path / "config.json").exists():
             _start(adaptation, trial)
     except AcclimateError as error:
-        return FAILED, 0.0, str(error)
-    threads = ["--threads", str(torch.get_num_threads())]
-    command = [sys.executable, "-m", "acclimate", "run", "--resume", str(path), *threads]
-    begin, stopped = time.monotonic(), False
-    with open(f"{path}.log", "a") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | {"PYTHONUNBUFFERED": "1"})
-        try:
-            while process.poll() is None:
-                time.sleep(POLL_SECONDS)
-                if not stopped and time.monotonic() - begin > left:
-                    stopped = True
-                    process.terminate()
-        except KeyboardInterrupt:  # the terminal has told the child too, but a kill of us alone has not
-            process.terminate()
-            process.wait()
-            return INTERRUPTED, time.monotonic() - begin, ""
-    seconds = time.monotonic() - begin
-    if (path / "result.json").exists():
-        return DONE, seconds, ""
-    if stopped:
-        return STOPPED, seconds, ""
-    lines = (path.parent / f"{path.name}.log").read_text().strip().splitlines() or [f"exit code {process.returncode}"]
-    return FAILED, seconds, lines[-1].removeprefix("acclimate: ")
+        return Child(0.0, error=str(error))
+    arguments = ["run", "--resume", str(path), "--device", device, "--threads", str(torch.get_num_threads())]
+    return run_child(arguments, path.with_name(f"{path.name}.log"), left)
 
 
 def _start(adaptation: Adaptation, trial: Trial) -> None:
-    """Make a candidate's run, with what was changed in the run's settings and with the bars that it has trained."""
+    """Make a candidate's run, of the same images, with what was changed in the settings and with the bars that fit."""
     stored = adaptation.run.config
     own = {item.name for item in fields(find_config(trial.method))} - {"target_only"}
-    changed = {name: getattr(adaptation.config, name) for name in stored["changes"] if name in own}
-    settings = {**changed, **trial.settings, "seed": adaptation.config.seed, "target_only": False}
+    changed = {name: getattr(adaptation.config, name) for name in (*OF_IMAGES, *stored["changes"]) if name in own}
     child = start(
         stored["source"],
         stored["target"],
@@ -215,13 +206,19 @@ def _start(adaptation: Adaptation, trial: Trial) -> None:
         preset=trial.preset,
         out=adaptation.run.candidate(trial.name),
         data_root=stored["data_root"],
-        device=stored["device"],
-        **settings,
+        device=str(adaptation.engine.device),
+        **{**trial.settings, **changed, "seed": adaptation.config.seed, "target_only": False},
     )
-    if not adaptation.encoders and find_method(trial.method).adapts:
-        (child.run.path / "models").mkdir(exist_ok=True)
-        for bar in (adaptation.run.path / "models").glob("source-only*.safetensors"):
-            shutil.copy(bar, child.run.path / "models" / bar.name)
+    (child.run.path / "models").mkdir(exist_ok=True)
+    for kind in SOURCE_BARS:
+        both = adaptation.config, child.config
+        if (
+            len({recipe(config, kind).classifier for config in both} | {has_augmented_bars(config) for config in both})
+            == 2
+        ):
+            for name in {*adaptation.training_names(kind)} & {*child.training_names(kind)}:
+                if (bar := adaptation.run.model(name)).exists():
+                    shutil.copy(bar, child.run.model(name))
 
 
 def _forecast(adaptation: Adaptation, name: str) -> float:
@@ -232,6 +229,9 @@ def _forecast(adaptation: Adaptation, name: str) -> float:
 def _choose(adaptation: Adaptation, ledger: Ledger) -> None:
     """Judge the candidates that are done, and write down which is taken and why."""
     runs = [Adaptation(adaptation.run.candidate(name), str(adaptation.engine.device)) for name in ledger.done()]
+    failed = [entry for entry in ledger.entries.values() if entry["status"] == FAILED]
+    if failed and not runs:
+        raise AcclimateError(f"no candidate came to its end; {failed[0]['method']} failed: {failed[0]['why']}")
     candidates = judged(runs) if runs else []
     best = taken(candidates) if candidates else None
     told = [_told(candidate, candidate is best) for candidate in candidates]

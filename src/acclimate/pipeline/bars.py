@@ -18,7 +18,7 @@ from acclimate.networks import classifiers
 from acclimate.pipeline import classification, self_training
 from acclimate.runs.adaptation import Adaptation
 from acclimate.runs.kinds import Kind, recipe, self_trains
-from acclimate.training import batches, distributed, engine, feed, loop, updates
+from acclimate.training import batches, distributed, engine, feed, loop, replay, updates
 
 SUPERVISED, AUGMENTED = ("classifier",), ("classifier", "augment_end", "stage", "teacher")
 """What the names of settings begin with that a bar's training has: one by the paper's stage, and the other's."""
@@ -57,6 +57,6 @@ def bar_path(adaptation: Adaptation, kind: Kind, name: str) -> Path:
 def _code() -> str:
     digest = hashlib.sha256()
     trained_by = classification, classifiers, self_training, augmentation, images
-    for module in (*trained_by, batches, distributed, engine, feed, loop, updates):
+    for module in (*trained_by, batches, distributed, engine, feed, loop, replay, updates):
         digest.update(Path(str(module.__file__)).read_bytes())
     return digest.hexdigest()

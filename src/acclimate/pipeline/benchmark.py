@@ -8,7 +8,6 @@ processes or machines with a common file system, start the same command several 
 from __future__ import annotations
 
 import fcntl
-import os
 import subprocess
 import sys
 import tempfile
@@ -22,10 +21,9 @@ from typing import Any
 from acclimate.config import Config
 from acclimate.errors import AcclimateError, InterruptedRunError, did_you_mean
 from acclimate.methods import find_config, find_method, method_names
+from acclimate.pipeline.children import run_child
 from acclimate.pipeline.starting import start
 from acclimate.progress import clock, progress, say
-
-POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -111,15 +109,15 @@ class Matrix:
         own = {item.name for item in fields(find_config(method))}
         return {name: value for name, value in self.settings.items() if name in own}
 
-    def command(self, cell: Cell) -> list[str]:
-        """Return the command that runs a cell, or goes on with it."""
-        run, options = [sys.executable, "-m", "acclimate", "run"], dict(self.options)
+    def arguments(self, cell: Cell) -> list[str]:
+        """Return the arguments of ``acclimate`` that run a cell, or go on with it."""
+        options = dict(self.options)
         if (self.path(cell) / "config.json").exists():
             options.pop("data-root", None)
-            return [*run, "--resume", str(self.path(cell)), *_flags(options)]
+            return ["run", "--resume", str(self.path(cell)), *_flags(options)]
         settings = {name.replace("_", "-"): value for name, value in self.changes(cell.method).items()}
         options |= {"method": cell.method, "preset": self.preset, "seed": str(cell.seed), "out": str(self.path(cell))}
-        return [*run, cell.source, cell.target, *_flags(options | settings)]
+        return ["run", cell.source, cell.target, *_flags(options | settings)]
 
 
 def _flags(options: Mapping[str, str]) -> list[str]:
@@ -297,21 +295,10 @@ def run_cell(matrix: Matrix, cell: Cell) -> str:
     InterruptedRunError
         It, or we, were interrupted.
     """
-    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
-    with open(log_path(matrix, cell), "a") as log:
-        process = subprocess.Popen(matrix.command(cell), stdout=log, stderr=log, env=environment)
-        try:
-            while process.poll() is None:
-                time.sleep(POLL_SECONDS)
-        except KeyboardInterrupt:  # the terminal has told the child too, but a kill of us alone has not
-            process.terminate()
-            process.wait()
-    if process.returncode in (130, -2):
+    child = run_child(matrix.arguments(cell), log_path(matrix, cell))
+    if child.interrupted:
         raise InterruptedRunError(f"stopped in {cell}; the same command goes on")
-    if process.returncode == 0:
-        return ""
-    lines = log_path(matrix, cell).read_text().strip().splitlines() or [f"exit code {process.returncode}"]
-    return lines[-1].removeprefix("acclimate: ")
+    return child.error
 
 
 def log_path(matrix: Matrix, cell: Cell) -> Path:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from acclimate.errors import AcclimateError
@@ -73,7 +73,7 @@ def judged(runs: Sequence[Adaptation], forecast: Forecast = forecast_of) -> list
             raise AcclimateError(
                 f"{run.run.path} is of other data than {first.run.path}: only classifiers of one target can be compared"
             )
-    gathered = {run: Evidence(run) for run in runs}
+    gathered, names = {run: Evidence(run) for run in runs}, Counter(run.run.path.name for run in runs)
     those: list[tuple[Adaptation, Kind]] = [(first, gathered[first].reference)]
     those += [(run, run.own_kind) for run in runs if run.own_kind == "adapted"]
     agreements = agreement_with_mean([gathered[run].together(kind) for run, kind in those])
@@ -82,17 +82,15 @@ def judged(runs: Sequence[Adaptation], forecast: Forecast = forecast_of) -> list
         told = forecast(run, kind, gathered[run])
         scores = {"forecast": told["mean"], "agreement": agreed, "weighted-risk": _weighted(gathered[run], kind)}
         collapsed = told["by"]["effective_classes"] < COLLAPSED
-        found.append(Candidate(_name(run, kind), run, kind, told, scores, collapsed))
+        path = run.run.path
+        name = kind if kind != "adapted" else path.name if names[path.name] == 1 else str(path)
+        found.append(Candidate(name, run, kind, told, scores, collapsed))
     return found
 
 
 def _data(run: Adaptation) -> tuple[Any, ...]:
     """Return what two runs must have in common for their classifiers to be compared."""
     return run.source.classes, run.run.config["source"], run.run.config["target"]
-
-
-def _name(run: Adaptation, kind: Kind) -> str:
-    return Path(run.run.path).name if kind == "adapted" else kind
 
 
 def _weighted(evidence: Evidence, kind: Kind) -> float:

@@ -21,7 +21,7 @@ def card(adaptation: Adaptation, about: Mapping[str, Any], compared: Mapping[str
         By file, how it compares with the run.
     """
     result, protocol = adaptation.run.result, adaptation.run.result["protocol"]
-    classes, forecast = about["classes"], result["forecast"]
+    classes, forecast, is_classifier = about["classes"], result["forecast"], about["what"] == "classifier"
     shown = ", ".join(classes[:20]) + (f" and {len(classes) - 20} more" if len(classes) > 20 else "")
     lines = [
         "---",
@@ -40,22 +40,20 @@ def card(adaptation: Adaptation, about: Mapping[str, Any], compared: Mapping[str
         f"| input | `images`, uint8 `[N, {about['channels']}, {about['image_size']}, {about['image_size']}]`:"
         f" {'RGB' if about['channels'] == 3 else 'gray'}, fitted by {about['fit']}, {about['interpolation']} |",
     ]
-    if about["what"] == "classifier":
+    if is_classifier:
         lines.append(f"| output | `probabilities`, float32 `[N, {len(classes)}]`, calibrated by the forecast |")
         lines.append(f"| classes | {shown} |")
     else:
         lines.append("| output | `redrawn`, uint8, as the input |")
-    if forecast:
+    if forecast and is_classifier:
         low, mean, high = (100 * forecast[name] for name in ("low", "mean", "high"))
-        lines.append(
-            f"| forecast accuracy on the target, without its labels | {mean:.0f} % ({low:.0f} to {high:.0f}) |"
-        )
-    if result["accuracy"]:
+        lines.append(f"| forecast on the target, without its labels | {mean:.0f} % ({low:.0f} to {high:.0f}) |")
+    if result["accuracy"] and is_classifier:
         test = protocol["splits"]["target"][2]
-        lines.append(f"| measured on {test:,} target test images | {100 * result['accuracy']['mean']:.1f} % |")
-    for name, bar in result["baselines"].items():
-        if bar and name.startswith("source"):
-            lines.append(f"| {name.replace('_', '-')}, the same without adaptation | {100 * bar['mean']:.1f} % |")
+        lines.append(f"| measured on {test:,} target test images | {100 * result['ensemble_accuracy']:.1f} % |")
+        for name, bar in result["baselines"].items():
+            if bar and name.startswith("source"):
+                lines.append(f"| {name.replace('_', '-')}, without adaptation | {100 * bar['mean']:.1f} % |")
     for name, (train, val, test) in protocol["splits"].items():
         lines.append(f"| {name}: training, validation, test images | {train:,}, {val:,}, {test:,} |")
     lines += [f"| md5 of {name.rpartition('/')[2]} | {md5} |" for name, md5 in protocol["data"].items()]
@@ -63,14 +61,12 @@ def card(adaptation: Adaptation, about: Mapping[str, Any], compared: Mapping[str
     lines += ["", "## Use", "", "```", "pip install numpy pillow onnxruntime", "python predict.py image.png", "```", ""]
     lines += ["## Limits", ""]
     lines += [f"- Seen at the end of the run: {finding['text']}." for finding in result.get("findings", [])]
-    use = result.get("recommendation", {}).get("use")
-    if use == "unadapted":
-        lines.append(
-            "- By their forecasts, the classifier without adaptation is the better one: this one is not recommended."
-        )
+    if result.get("recommendation", {}).get("use") == "unadapted" and is_classifier:
+        lines.append("- By their forecasts, the classifier without adaptation is better: this one is not recommended.")
+    if is_classifier:
+        lines.append("- On images unlike the target's its probabilities mean little; `acclimate check` tells.")
+        lines.append(f"- It knows {len(classes)} classes and calls everything one of them.")
     lines += [
-        "- On images unlike the target's its probabilities mean little; `acclimate check` tells how like they are.",
-        f"- It knows {len(classes)} classes and calls everything one of them.",
         "- Licences: the weights carry what the training data and the backbone's weights allow"
         f"{' (EfficientNet-Lite0: Apache-2.0)' if adaptation.config.backbone == 'efficientnet-lite0' else ''}.",
         "",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping
@@ -20,6 +21,7 @@ from acclimate.pipeline.card import card
 from acclimate.runs.adaptation import Adaptation
 from acclimate.runs.deployed import deployed_classifier, deployed_translator
 from acclimate.runs.familiar import target_images
+from acclimate.runs.translation import Translator
 
 What = Literal["classifier", "translator"]
 Weights = Literal["float32", "float16", "int8"]
@@ -119,30 +121,39 @@ def export(run: Adaptation, out: Path, what: What = "classifier", weights: Weigh
     adaptation.engine = replace(adaptation.engine, dtype=None)
     pixels = target_images(adaptation, CHECKED, CHECKED)[1]
     if what == "translator":
-        network, pixels = deployed_translator(adaptation), adaptation.data.source_val.pixels[:CHECKED]
+        pixels = adaptation.data.source_val.pixels[:CHECKED]
+        network = deployed_translator(adaptation)
+        own: Callable[[Tensor], Tensor] = Translator(adaptation.translator().method, adaptation.engine)
     else:
-        network = deployed_classifier(adaptation)
+        network, own = deployed_classifier(adaptation), adaptation.calibrated().probabilities
     network.requires_grad_(False)
-    out.mkdir(parents=True, exist_ok=True)
-    wanted = _in_batches(lambda part: network(part), pixels)
+    wanted = _in_batches(own, pixels)
     about = _about(adaptation, what, weights)
-    program = _program(network, pixels)
-    torch.export.save(program, out / "model.pt2", extra_files={"acclimate.json": json.dumps(about)})
-    _write_onnx(program, out / "model.onnx", about, weights)
-    _write_weights(network, out / "model.safetensors", about)
-    (out / "predict.py").write_text(EXAMPLE.substitute(fit=FITS[adaptation.config.fit], use=USES[what]))
-    loaded = torch.export.load(out / "model.pt2").module()
-    found = {
-        "model.pt2": _parity(_in_batches(loaded, pixels), wanted, what),
-        "model.onnx": _parity(_in_batches(_onnx(out / "model.onnx"), pixels), wanted, what),
-    }
-    exact = [name for name in found if name != "model.onnx" or weights == "float32"]
-    limit = CLOSE if what == "classifier" else 1.0
-    for name in exact:
-        if found[name].largest_difference > limit or found[name].same_class not in (None, 1.0):
-            raise AcclimateError(f"{out / name} says something else than the run: {found[name]}")
-    (out / "README.md").write_text(card(adaptation, about, {name: str(parity) for name, parity in found.items()}))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as folder:
+        found = _write(network, Path(folder), about, pixels, wanted)
+        for name, parity in found.items():
+            exact = name != "model.onnx" or weights == "float32"
+            if exact and parity.largest_difference > (CLOSE if what == "classifier" else 1.0):
+                raise AcclimateError(f"{name} says something else than the run: {parity}")
+        (Path(folder) / "predict.py").write_text(EXAMPLE.substitute(fit=FITS[adaptation.config.fit], use=USES[what]))
+        compared = {name: str(parity) for name, parity in found.items()}
+        (Path(folder) / "README.md").write_text(card(adaptation, about, compared))
+        shutil.copytree(folder, out, dirs_exist_ok=True)
     return found
+
+
+def _write(
+    network: nn.Module, folder: Path, about: Mapping[str, Any], pixels: Tensor, wanted: Tensor
+) -> dict[str, Parity]:
+    """Write the model files, and compare what can be run with what the run says."""
+    program = _program(network, pixels)
+    torch.export.save(program, folder / "model.pt2", extra_files={"acclimate.json": json.dumps(about)})
+    _write_onnx(program, folder / "model.onnx", about)
+    _write_weights(network, folder / "model.safetensors", about)
+    loaded = torch.export.load(folder / "model.pt2").module()
+    both: dict[str, Callable[[Tensor], Tensor]] = {"model.pt2": loaded, "model.onnx": _onnx(folder / "model.onnx")}
+    return {name: _parity(_in_batches(compute, pixels), wanted, about["what"]) for name, compute in both.items()}
 
 
 def _about(adaptation: Adaptation, what: What, weights: Weights) -> dict[str, Any]:
@@ -176,7 +187,7 @@ def _program(network: nn.Module, pixels: Tensor) -> torch.export.ExportedProgram
         raise AcclimateError(f"this run cannot be exported: {type(error).__name__}: {first}") from error
 
 
-def _write_onnx(program: torch.export.ExportedProgram, file: Path, about: Mapping[str, Any], weights: Weights) -> None:
+def _write_onnx(program: torch.export.ExportedProgram, file: Path, about: Mapping[str, Any]) -> None:
     import onnx
 
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
@@ -194,11 +205,11 @@ def _write_onnx(program: torch.export.ExportedProgram, file: Path, about: Mappin
             verbose=False,
         )
         model = onnx.load(exact)
-        if weights == "float16":
+        if about["weights"] == "float16":
             from onnxruntime.transformers.float16 import convert_float_to_float16
 
             model = convert_float_to_float16(model, keep_io_types=True)
-        elif weights == "int8":
+        elif about["weights"] == "int8":
             from onnxruntime.quantization import QuantType, quantize_dynamic
 
             quantize_dynamic(exact, Path(folder) / "int8.onnx", weight_type=QuantType.QUInt8)

@@ -109,8 +109,7 @@ def _forecast(adaptation: Adaptation) -> dict[str, Any]:
     if own != "adapted":
         return {"forecast": forecast_accuracy(evidence.of(own)), "findings": evidence.findings(own)}
     unadapted = forecast_accuracy(evidence.of(evidence.reference)) | {"kind": evidence.reference}
-    chose_unadapted = adaptation.method_class.chooses and adaptation.chosen()[1] != "adapted"
-    forecast = unadapted if chose_unadapted else forecast_accuracy(evidence.of(own))
+    forecast = forecast_accuracy(evidence.of(own))
     return {
         "forecast": forecast,
         "unadapted": unadapted,

@@ -46,6 +46,8 @@ def start(
         config = replace(config, classes=read_class_rules(config.classes))
     if isinstance(config, MethodConfig):
         processes().check_batch(config.batch_size)
+    if find_method(method).chooses and not processes().alone:
+        raise AcclimateError(f"{method} runs its candidates by itself: start it without torchrun")
     Engine.choose(device, config.precision)
     root = Path(data_root or default_data_root()).expanduser().resolve()
     options = DataOptions.of(config, root)

@@ -177,7 +177,10 @@ class Adaptation:
 
     @property
     def own_kind(self) -> Kind:
-        """The kind of classifier that the method is about."""
+        """The kind of classifier that the run is about: what its method makes, or what a choice has taken."""
+        if self.method_class.chooses and self.run.choice.exists():
+            kind: Kind = json.loads(self.run.choice.read_text())["taken"]["kind"]
+            return kind
         if self.method_class.adapts:
             return "adapted"
         return "target-only" if self.method_class.name == "target-only" else "source-only"
@@ -261,7 +264,7 @@ class Adaptation:
 
     def _is_trained(self, kind: Kind) -> bool:
         if kind == "adapted" and self.method_class.chooses:
-            return self.run.choice.exists()
+            return self.run.choice.exists() and self.own_kind == "adapted"
         if kind == "adapted" and self.method_decides:
             return self.run.method_done.exists()
         return all(self.run.model(name).exists() for name in self.training_names(kind))
@@ -315,7 +318,8 @@ class Adaptation:
         if not self.run.choice.exists():
             raise RunError(f"{self.run.path} has chosen nothing yet: acclimate run --resume {self.run.path}")
         taken = json.loads(self.run.choice.read_text())["taken"]
-        run = Adaptation(self.run.candidate(taken["run"]), str(self.engine.device)) if taken["run"] else self
+        run = Adaptation(self.run.candidate(taken["run"])) if taken["run"] else self
+        run.engine = self.engine
         return run, taken["kind"]
 
     def _classifier(self, kind: Kind, trainings: int | None = None) -> Classifier:

@@ -22,7 +22,8 @@ def deployed_classifier(adaptation: Adaptation) -> nn.Module:
     It is in evaluation mode and computes in float32, on the run's device.
     """
     classifier = adaptation.calibrated()
-    return _Tempered(_network(classifier, adaptation), classifier.temperature).eval()
+    of = adaptation.chosen()[0] if adaptation.method_class.chooses else adaptation
+    return _Tempered(_network(classifier, of), classifier.temperature).eval()
 
 
 def deployed_translator(adaptation: Adaptation) -> nn.Module:

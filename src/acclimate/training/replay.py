@@ -12,7 +12,7 @@ from acclimate.progress import say
 from acclimate.training.engine import Engine
 
 WARM_UP = 3
-"""Passes before a capture, in which libraries choose their kernels; what they change is put back."""
+"""Passes before the first capture, in which libraries choose their kernels; what they change is put back."""
 
 Input = Tensor | float | None
 Compute = Callable[..., Mapping[str, Tensor]]
@@ -92,10 +92,9 @@ class Replayed:
         stream.wait_stream(current)
         graph = torch.cuda.CUDAGraph()
         try:
-            if first:
-                with torch.cuda.stream(stream), self._unchanged():
-                    for _ in range(WARM_UP):
-                        compute(*self._places)
+            with torch.cuda.stream(stream), self._unchanged():
+                for _ in range(WARM_UP if first else 1):
+                    compute(*self._places)
             with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
                 values = dict(compute(*self._places))
         except RuntimeError as error:

@@ -15,18 +15,19 @@ SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 @dataclass(frozen=True, kw_only=True)
 class AutoConfig(SelfTrainingConfig):
-    """Settings of the choice among methods; what else is set holds for every candidate that has it.
+    """Settings of the choice among methods; what is changed in its preset is changed in every candidate that has it.
 
     Parameters
     ----------
     budget
-        Time for all of it, such as 90s, 30m or 2h; what does not fit is left out or shortened.
+        Time for the candidates and the source's bars, such as 90s, 30m or 2h; what does not fit is left out or cut.
     candidates
         Methods to try, with commas between, in this order; empty for those that suit the images, cheapest first.
     """
 
     budget: str = "30m"
     candidates: str = ""
+    target_only: bool = False
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
@@ -38,9 +39,19 @@ class AutoConfig(SelfTrainingConfig):
         super().__post_init__()
         self._check("budget", bool(re.fullmatch(r"\d+(\.\d+)?[smh]", self.budget)), "such as 90s, 30m or 2h")
         self._check("tune", self.tune == "head", "head: auto tunes no backbone")
-        for name in filter(None, self.candidates.split(",")):
-            find_config(name)
-            self._check("candidates", name != "auto", "methods other than auto")
+        for name in self.named:
+            self._check("candidates", name not in ("auto", "source-only", "target-only"), "methods that adapt")
+            find_config(name).preset(self.preset_of_candidates)
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The candidates that a person named."""
+        return tuple(name for name in self.candidates.split(",") if name)
+
+    @property
+    def preset_of_candidates(self) -> str:
+        """The preset of candidates."""
+        return "photos" if self.backbone else "fast"
 
     @property
     def seconds(self) -> float:
