@@ -39,7 +39,7 @@ LEAST = 1_200
 COST = {"cyclegan": 3.0, "pixelda": 3.0}
 """What the short trainings of others take, as multiples of that of self-training, measured on two CPU cores."""
 
-MARGIN = 0.9
+MARGIN = 0.8
 """Share of the time left that is planned for."""
 
 DONE, STOPPED, FAILED, LEFT_OUT = "done", "stopped at the budget", "failed", "left out"
