@@ -130,12 +130,8 @@ def choose_candidate(adaptation: Adaptation) -> None:
         ledger.write(trial, status, before + child.seconds, child.error)
         if status == INTERRUPTED:
             raise InterruptedRunError(f"stopped in {trial.name}; go on with: acclimate run --resume {run.path}")
-        told = (
-            f", forecast {100 * _forecast(adaptation, trial.name):.0f} %"
-            if done
-            else child.error and f": {child.error}"
-        )
-        say(f"{trial.name}: {status} after {clock(child.seconds)}{told}")
+        told = f"forecast {100 * _forecast(adaptation, trial.name):.0f} %" if done else child.error
+        say(f"{trial.name}: {status} after {clock(child.seconds)}" + (f", {told}" if told else ""))
     _choose(adaptation, ledger)
 
 

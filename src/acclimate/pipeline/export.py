@@ -119,12 +119,12 @@ def export(run: Adaptation, out: Path, what: What = "classifier", weights: Weigh
         raise AcclimateError(f"{out} is not empty: name another folder")
     adaptation = Adaptation(run.run, "cpu")
     adaptation.engine = replace(adaptation.engine, dtype=None)
-    pixels = target_images(adaptation, CHECKED, CHECKED)[1]
     if what == "translator":
         pixels = adaptation.data.source_val.pixels[:CHECKED]
         network = deployed_translator(adaptation)
         own: Callable[[Tensor], Tensor] = Translator(adaptation.translator().method, adaptation.engine)
     else:
+        pixels = target_images(adaptation, CHECKED, CHECKED)[1]
         network, own = deployed_classifier(adaptation), adaptation.calibrated().probabilities
     network.requires_grad_(False)
     wanted = _in_batches(own, pixels)
