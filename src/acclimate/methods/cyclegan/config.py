@@ -146,8 +146,6 @@ class CycleGANConfig(CycleConfig, TranslationConfig):
             "width": 16,
             "discriminator_width": 32,
             "discriminator_ceiling": 0.75,
-            "semantic_weight": 0.5,
-            "judge_steps": 200,
             "ema": 0.995,
             "translation_noise": 0.3,
             "snapshots": 5,
