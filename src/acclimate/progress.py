@@ -22,6 +22,11 @@ class Bar(Protocol):
         """Show a few words beside the bar."""
 
 
+def shown(name: object) -> str:
+    r"""Return a file's name as text that can be written anywhere; bytes that are no UTF-8 as ``\xe9``."""
+    return os.fsencode(str(name)).decode("utf-8", "backslashreplace")
+
+
 def say(text: str = "", *, error: bool = False) -> None:
     """Print one line for the person, above any bar; of several processes the first does, an error is from any."""
     if error or _speaks():

@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from acclimate.data import images
-from acclimate.data.images import from_arrays, image_files, read_image, to_float, to_uint8, write_png
+from acclimate.data.images import from_arrays, read_image, to_float, to_uint8, write_png
+from acclimate.data.listing import image_files
 from acclimate.errors import DataError
 
 

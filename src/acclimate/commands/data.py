@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
 
 from acclimate.commands.options import Channels, DataRoot, ImageSize
 from acclimate.config import AugmentName
@@ -37,13 +39,14 @@ def prepare(*names: str, image_size: ImageSize = 32, channels: Channels = 3, dat
         Domains or folders.
     """
     from acclimate.data.domains import open_domain
+    from acclimate.data.domains.words import reading
 
     if not names:
         raise DataError("name at least one domain or folder; acclimate data list shows the domains")
     for name in names:
         domain = open_domain(name, _options(data_root, image_size, channels))
-        sizes = ", ".join(f"{count:,} {split}" for split, count in domain.sizes().items())
-        print(f"{domain.name}: {sizes}; md5 {domain.manifest()['md5']}; in {domain.prepare()}")
+        print("\n".join(reading(domain)))
+        print(f"  md5 {domain.manifest()['md5']}, in {domain.prepare()}")
 
 
 def show(
@@ -54,9 +57,11 @@ def show(
     channels: Channels = 3,
     data_root: DataRoot = None,
     augment: AugmentName | None = None,
+    target_of: str | None = None,
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
     out: Path | None = None,
 ) -> None:
-    """Show what a domain holds, and write a picture of its first images, or of how they are augmented.
+    """Show how a domain or a folder is understood, and write a picture of its first images, or of augmented ones.
 
     Parameters
     ----------
@@ -64,17 +69,28 @@ def show(
         A domain or a folder.
     augment
         Draw the training images under this policy, several times each: light, symbols, photos.
+    target_of
+        Show the folder as the target of this source: unlabelled, or with the source's classes.
+    as_json
+        Print everything that is known of it as JSON.
     out
         The picture; by default NAME.png in the current folder.
     """
     from acclimate.data.domains import open_domain
+    from acclimate.data.domains.words import reading
     from acclimate.reporting.samples import augmented_samples, domain_samples
 
-    domain = open_domain(name, _options(data_root, image_size, channels))
-    print(json.dumps(domain.describe(), indent=1))
+    options = _options(data_root, image_size, channels)
+    classes = None if target_of is None else open_domain(target_of, options).classes
+    domain = open_domain(name, options, classes)
+    if as_json:
+        print(json.dumps(domain.describe(), indent=1))
+    else:
+        print("\n".join(reading(domain, every_class=True)))
     file = out or Path(f"{domain.slug}.png")
     written = domain_samples(domain, file) if augment is None else augmented_samples(domain, augment, file)
-    print(f"picture: {written}")
+    if not as_json:
+        print(f"picture: {written}")
 
 
 def _options(data_root: Path | None, image_size: int = 32, channels: int = 3) -> DataOptions:

@@ -7,24 +7,52 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator
+import stat
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from acclimate.config import Fit, Interpolation
 from acclimate.errors import DataError
+from acclimate.progress import shown
+
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What turns an image upright, by the orientation that its camera noted."""
 
 MAX_PIXELS = 100_000_000
 """Images with more pixels are refused unread: a small file can unpack to gigabytes."""
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm"})
+IMAGE_SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".tga"}
+)
+"""A file called so is meant to be an image; others are if they begin like one."""
+
+FORMATS = (
+    *("PNG", "JPEG", "MPO", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF", "HEIF", "ICO", "PCX"),
+    *("SGI", "DDS", "QOI", "PSD"),
+)
+"""What Pillow may read here, if it can: pictures, and no programs such as EPS, whatever they are called."""
+
+Levels = tuple[float, float]
+"""The values of images of more than 8 bits that become 0 and 255."""
 
 
 def to_float(pixels: Tensor) -> Tensor:
@@ -81,11 +109,22 @@ def read_image(
     channels: int,
     fit: Fit = "stretch",
     interpolation: Interpolation = "bilinear",
+    levels: Levels | None = None,
 ) -> Tensor:
     """Read one image file of any kind that Pillow knows, at the working size.
 
-    Camera rotation (EXIF) is applied; palette, CMYK, 16-bit and float images are converted; transparency is laid on
-    white; the first frame of an animation counts.
+    Camera rotation (EXIF) is applied, the rest of what a file says about itself is not read; palette and CMYK images
+    are converted, those of 16 bits and of floats scaled from ``levels``; transparency is laid on white; the first frame
+    counts.
+
+    Parameters
+    ----------
+    path
+        The file.
+    image_size, channels, fit, interpolation
+        What is asked for.
+    levels
+        Of a whole set (:func:`survey`); None takes what fits this image alone.
 
     Returns
     -------
@@ -97,19 +136,24 @@ def read_image(
     DataError
         The file is not an image, is cut off, or holds more than :data:`MAX_PIXELS` pixels.
     """
-    with _opened(path) as image:
-        square = _fit(image, image_size, fit, interpolation)
+    with opened(path) as image:
+        square = _fit(_to_rgb(image, levels), image_size, fit, interpolation)
     return _to_tensor(square, channels)
 
 
 def fit_image(
-    image: Image.Image, image_size: int, channels: int, fit: Fit = "stretch", interpolation: Interpolation = "bilinear"
+    image: Image.Image,
+    image_size: int,
+    channels: int,
+    fit: Fit = "stretch",
+    interpolation: Interpolation = "bilinear",
+    levels: Levels | None = None,
 ) -> Tensor:
     """Bring an image of Pillow's to the working size, uint8 ``[channels, image_size, image_size]``."""
-    return _to_tensor(_fit(_to_rgb(image), image_size, fit, interpolation), channels)
+    return _to_tensor(_fit(_to_rgb(image, levels), image_size, fit, interpolation), channels)
 
 
-def read_whole(path: str | os.PathLike[str], channels: int) -> Tensor:
+def read_whole(path: str | os.PathLike[str], channels: int, levels: Levels | None = None) -> Tensor:
     """Read one image file as :func:`read_image` does, but at its own size, uint8 ``[channels, H, W]``.
 
     Raises
@@ -117,23 +161,133 @@ def read_whole(path: str | os.PathLike[str], channels: int) -> Tensor:
     DataError
         As :func:`read_image`.
     """
-    with _opened(path) as image:
-        return _to_tensor(image, channels)
+    with opened(path) as image:
+        return _to_tensor(_to_rgb(image, levels), channels)
 
 
 @contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
-    """Yield an image file's content in RGB; say in one line what is wrong with it."""
+def opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
+    """Yield an image file's content, turned upright; say in one line what is wrong with it.
+
+    Raises
+    ------
+    DataError
+        As :func:`read_image`; also for what goes wrong with the image where it is yielded to.
+    """
     try:
-        with Image.open(path) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise DataError(f"{path}: {image.width}x{image.height} pixels; the limit is {MAX_PIXELS:,}")
-            yield _to_rgb(ImageOps.exif_transpose(image))
-    except Image.DecompressionBombError as error:
-        raise DataError(f"{path}: {error}") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        reason = "not a readable image" if "cannot identify" in str(error) else str(error) or type(error).__name__
-        raise DataError(f"{path}: {reason}") from None
+        if not stat.S_ISREG(Path(path).stat().st_mode):
+            raise DataError(f"{shown(path)}: not a file")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of metadata that is not read
+            with Image.open(path, formats=_formats(Path(path).suffix.lower())) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise DataError(f"{shown(path)}: {image.width}x{image.height} pixels; the limit is {MAX_PIXELS:,}")
+                image.load()
+                yield _upright(image)
+    except DataError:
+        raise
+    except Exception as error:  # a decoder may raise anything on what it was not made for
+        raise DataError(f"{shown(path)}: {_reason(path, error)}") from None
+
+
+def _reason(path: str | os.PathLike[str], error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "not a readable image" if Path(path).stat().st_size else "not a readable image, it is empty"
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.strerror or type(error).__name__
+    return (str(error).splitlines() or [""])[0] or type(error).__name__
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file begins like an image that can be read here."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=_formats("")):
+                return True
+    except Exception:  # as above
+        return False
+
+
+@cache
+def _formats(suffix: str) -> tuple[str, ...]:
+    Image.init()
+    known = FORMATS if suffix != ".tga" else (*FORMATS, "TGA")  # which is known by its name alone
+    return tuple(name for name in known if name in Image.OPEN)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn an image as its camera was held, if it says so; of damaged metadata nothing is believed."""
+    try:
+        turns = UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # as above
+        return image
+    return image if turns is None else image.transpose(turns)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a set's files say of themselves before they are read.
+
+    Attributes
+    ----------
+    levels
+        One scale for all images of more than 8 bits, None where there are none. Cameras write 10, 12 and 14 bits into
+        files of 16: it ends at the least of 255, 1,023, 4,095, 16,383 and 65,535 that no image exceeds, that of floats
+        also at 1, else at their greatest value. It starts at 0, or at the least value if some are below.
+    several
+        Files that hold more than one image, such as animations, scans of many pages and stereo photos.
+    """
+
+    levels: Levels | None
+    several: int
+
+
+def survey(paths: Iterable[str | os.PathLike[str]]) -> Survey:
+    """Look at the heads of image files, and at the values of those that have more than 8 bits."""
+    return survey_images(_heads(paths))
+
+
+def survey_images(images: Iterable[Image.Image]) -> Survey:
+    """Do :func:`survey` for images of Pillow's, each of which is looked at before the next is asked for."""
+    found, several = list[Levels](), 0
+    for image in images:
+        try:
+            several += bool(getattr(image, "is_animated", False))
+            if _is_deep(image) and image.width * image.height <= MAX_PIXELS:
+                found.append(_extremes(image))
+        except Exception:  # as above; it is named when the image itself is read
+            continue
+    levels = _levels(min(low for low, _ in found), max(high for _, high in found)) if found else None
+    return Survey(levels, several)
+
+
+def _heads(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Image.Image]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for path in paths:
+            if Path(path).is_file():
+                try:
+                    image = Image.open(path, formats=_formats(Path(path).suffix.lower()))
+                except Exception:  # as above
+                    continue
+                with image:
+                    yield image
+
+
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode == "F" or image.mode.startswith("I")
+
+
+def _extremes(image: Image.Image) -> Levels:
+    values = np.asarray(image)
+    values = values[np.isfinite(values)]
+    return (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+
+
+def _levels(low: float, high: float) -> Levels:
+    ladder = (1.0, 255.0, 1023.0, 4095.0, 16383.0, 65535.0)
+    return min(low, 0.0), next((step for step in ladder if high <= step), high)
 
 
 def _to_tensor(image: Image.Image, channels: int) -> Tensor:
@@ -141,15 +295,12 @@ def _to_tensor(image: Image.Image, channels: int) -> Tensor:
     return torch.from_numpy(pixels.reshape(image.height, image.width, channels).copy()).permute(2, 0, 1)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit gray opens as I;16 or, from older files, as 32-bit I
-        values = np.asarray(image).astype(np.int64)
-        wide = image.mode.startswith("I;16") or values.max(initial=0) > 255
-        image = Image.fromarray(np.clip(values >> 8 if wide else values, 0, 255).astype(np.uint8))
-    elif image.mode == "F":
-        values_f = np.nan_to_num(np.asarray(image))
-        scale = 255.0 if values_f.max(initial=0) <= 1.0 else 1.0
-        image = Image.fromarray(np.clip(values_f * scale, 0, 255).astype(np.uint8))
+def _to_rgb(image: Image.Image, levels: Levels | None = None) -> Image.Image:
+    if _is_deep(image):
+        low, high = levels or _levels(*_extremes(image))
+        values = np.nan_to_num(np.asarray(image).astype(np.float64), posinf=high, neginf=low)
+        scaled = (values - low) * (255.0 / max(high - low, 1e-30))
+        image = Image.fromarray(np.clip(scaled + 0.5, 0, 255).astype(np.uint8))
     if "transparency" in image.info or image.mode in {"RGBA", "LA", "PA", "RGBa", "La"}:
         layer = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
@@ -170,19 +321,6 @@ def write_png(pixels: Tensor, path: Path) -> None:
     """Write one uint8 image ``[C, H, W]`` as PNG."""
     array = pixels.cpu().permute(1, 2, 0).numpy()
     Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array).save(path, format="PNG")
-
-
-def image_files(folder: Path) -> list[Path]:
-    """List the image files under ``folder`` in any nesting, sorted; hidden files and folders are passed over."""
-    found = []
-    for root, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [
-            Path(root, name)
-            for name in names
-            if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
-        ]
-    return sorted(found)
 
 
 def texture_noise(images: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from acclimate.config import MethodConfig, StageConfig
+from acclimate.data.domains.words import reading
 from acclimate.data.sets import LabelledImages
 from acclimate.errors import LostProcessError
 from acclimate.networks import TwoViews
@@ -61,11 +62,10 @@ def _prepare(adaptation: Adaptation) -> None:
     """Have both domains ready, and say what they hold."""
     for name, domain in (("source", adaptation.source), ("target", adaptation.target)):
         adaptation.engine.processes.first_then_all(domain.prepare)
-        others = domain.manifest().get("other_classes")
-        if isinstance(others, dict) and others:
-            shown = ", ".join(f"{label} ({count})" for label, count in list(others.items())[:12])
-            say(f"{name}: {sum(others.values())} images of other classes, trained on but not measured: {shown}")
-        say(f"{name}: {domain.name}, " + ", ".join(f"{count:,} {split}" for split, count in domain.sizes().items()))
+        first, *rest = reading(domain)
+        say(f"{name}: {first}")
+        for line in rest:
+            say(line)
 
 
 def train_method(adaptation: Adaptation) -> None:

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from acclimate.data.domains import DOMAINS, Domain, check_pair, open_domain
 from acclimate.data.domains.base import SPLITS, SplitName
-from acclimate.data.images import image_files, read_image, read_whole, write_png
+from acclimate.data.images import read_image, read_whole, write_png
+from acclimate.data.listing import image_files
 from acclimate.errors import AcclimateError, DataError
 from acclimate.progress import progress, say
 from acclimate.runs.adaptation import Adaptation

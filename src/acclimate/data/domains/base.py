@@ -20,7 +20,7 @@ from torch import Tensor
 from acclimate.config import Config, Fit, Interpolation
 from acclimate.data.arrays import in_pieces, map_array, spool, write_array
 from acclimate.data.download import RemoteFile, ensure_all
-from acclimate.data.images import from_arrays
+from acclimate.data.images import Levels, from_arrays
 from acclimate.data.sets import UNKNOWN_LABEL, Images, LabelledImages
 from acclimate.errors import DataError
 from acclimate.training.state import write_json, writing
@@ -28,7 +28,7 @@ from acclimate.training.state import write_json, writing
 SplitName = Literal["train", "val", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 
-CACHE_VERSION = 2
+CACHE_VERSION = 3
 
 
 def cache_root() -> Path:
@@ -59,6 +59,10 @@ class DataOptions:
         Refuse a folder with unreadable images instead of skipping them.
     classes
         Rules that rename and merge the classes of a user's images, such as ``pickup, truck -> vehicle``.
+    levels
+        The values of images of more than 8 bits that become 0 and 255; None for what fits the set.
+    whole
+        For a user's images: all are to be evaluated on, not only a tenth.
     data_root
         Folder with one subfolder a publisher.
     download
@@ -71,6 +75,8 @@ class DataOptions:
     interpolation: Interpolation = "bilinear"
     strict: bool = False
     classes: str = ""
+    levels: Levels | None = None
+    whole: bool = False
     data_root: Path = field(default_factory=default_data_root)
     download: bool = True
 

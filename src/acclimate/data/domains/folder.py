@@ -7,25 +7,20 @@ from pathlib import Path
 
 from torch import Tensor
 
-from acclimate.data.domains.base import DataOptions, SplitName
-from acclimate.data.domains.own import Item, OwnImages
-from acclimate.data.images import image_files, read_image
+from acclimate.data.domains.base import DataOptions
+from acclimate.data.domains.own import OwnImages
+from acclimate.data.domains.tree import Item, read_tree
+from acclimate.data.images import Survey, read_image, survey
+from acclimate.data.listing import list_images
 from acclimate.errors import DataError
-
-SPLIT_FOLDERS: dict[str, SplitName] = {
-    "train": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-}
+from acclimate.progress import shown
 
 
 class Folder(OwnImages):
     """Images below a folder.
 
-    The name of the folder that an image lies in is its class. Where the top folder holds ``train``, ``val`` (or
-    ``valid``) and ``test``, these are the splits.
+    The first folder that an image lies in, below the top or below a split, is its class (:func:`.tree.read_tree`).
+    Which files are images is told by what they hold (:func:`~acclimate.data.listing.list_images`).
 
     Parameters
     ----------
@@ -48,21 +43,21 @@ class Folder(OwnImages):
             raise DataError(f"no such folder: {self.path}")
         if not self.path.is_dir():
             raise DataError(f"not a folder: {self.path}")
-        paths = image_files(self.path)
-        if not paths:
-            raise DataError(f"no image in {self.path} or below it")
-        loose = [file for file in paths if file.parent == self.path]
-        if classes is None and loose:
-            raise DataError(
-                f"{self.path} is to be a source with one folder a class, but {loose[0].name} lies in no class folder"
-            )
-        items = [self._item(file) for file in paths]
-        super().__init__(str(path), str(self.path.resolve()), items, options, classes)
-
-    def _item(self, file: Path) -> Item:
-        inside = file.relative_to(self.path)
-        loose = len(inside.parts) == 1 or inside.parent.name in SPLIT_FOLDERS
-        return Item(str(inside), "" if loose else inside.parent.name, SPLIT_FOLDERS.get(inside.parts[0]))
+        listing = list_images(self.path)
+        if not listing.files:
+            others = ", ".join(f"{count} {kind}" for kind, count in listing.passed_over.most_common(5))
+            raise DataError(f"no image in {self.path} or below it" + (f", only {others}" if others else ""))
+        files = [file.relative_to(self.path) for file in listing.files]
+        self.tree = read_tree(files, classes or ())
+        super().__init__(str(path), str(self.path.resolve()), self.tree.items, options, classes)
+        self.passed_over = dict(listing.passed_over.most_common())
+        self.warnings += listing.warnings
+        self.split_folders = {shown(folder): split for folder, split in self.tree.splits.items()}
+        if classes and not self.has_labels:
+            deeper = sorted({part for file in files for part in file.parts[1:-1]} & set(classes))
+            if deeper:
+                names = ", ".join(deeper[:5])
+                self.warnings.append(f"folders called as classes are lie deeper than the first: {names}: no labels")
 
     @property
     def folder(self) -> Path:
@@ -70,18 +65,31 @@ class Folder(OwnImages):
         return self.path
 
     def needed(self) -> str:
-        return "a source needs at least two classes, one folder each"
+        below = sorted({Path(item.name).parts[0] for item in self.tree.items if len(Path(item.name).parts) > 2})
+        advice = f" (are they below {self.path / below[0]}?)" if len(below) == 1 and not self.tree.splits else ""
+        return f"a source needs at least two classes, one folder each{advice}"
 
     @property
     def slug(self) -> str:
-        return "".join(c if c.isalnum() else "-" for c in self.path.resolve().name)[:40] or "folder"
+        return "".join(c if c.isalnum() else "-" for c in shown(self.path.resolve().name))[:40] or "folder"
 
     def stamp(self, item: Item) -> str:
-        stat = (self.path / item.name).stat()
+        try:
+            stat = (self.path / item.name).stat()
+        except OSError:
+            return "missing"
         return f"{stat.st_size}:{stat.st_mtime_ns}"
+
+    def survey(self) -> Survey:
+        return survey(self.path / item.name for item in self.items)
 
     def load(self, item: Item) -> Tensor:
         options = self.options
         return read_image(
-            self.path / item.name, options.image_size, options.channels, options.fit, options.interpolation
+            self.path / item.name,
+            options.image_size,
+            options.channels,
+            options.fit,
+            options.interpolation,
+            self.levels,
         )

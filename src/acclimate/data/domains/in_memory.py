@@ -15,9 +15,9 @@ from PIL import Image
 from torch import Tensor
 
 from acclimate.data.domains.base import SPLITS, DataOptions, Domain, RawSplit, SplitName, cache_root
-from acclimate.data.domains.folder import SPLIT_FOLDERS
-from acclimate.data.domains.own import Item, OwnImages
-from acclimate.data.images import fit_image
+from acclimate.data.domains.own import OwnImages
+from acclimate.data.domains.tree import Item, split_name
+from acclimate.data.images import Survey, fit_image, survey_images
 from acclimate.errors import DataError
 
 PREFIX = "memory:"
@@ -82,7 +82,10 @@ class InMemory(OwnImages):
 
     def load(self, item: Item) -> Tensor:
         options, image = self.options, self._images[int(item.name)]
-        return fit_image(image, options.image_size, options.channels, options.fit, options.interpolation)
+        return fit_image(image, options.image_size, options.channels, options.fit, options.interpolation, self.levels)
+
+    def survey(self) -> Survey:
+        return survey_images(self._images)
 
 
 def first_sizes(value: Any, count: int) -> list[tuple[int, int]]:
@@ -92,8 +95,8 @@ def first_sizes(value: Any, count: int) -> list[tuple[int, int]]:
 
 def _parts(value: Any) -> Iterator[tuple[SplitName | None, Any]]:
     """Yield the splits of what was handed over; None for what is not split."""
-    if isinstance(value, Mapping) and value and all(name in SPLIT_FOLDERS for name in value):
-        yield from ((SPLIT_FOLDERS[name], part) for name, part in value.items())
+    if isinstance(value, Mapping) and value and all(split_name(str(name)) for name in value):
+        yield from ((split_name(str(name)), part) for name, part in value.items())
     else:
         yield None, value
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from torch import Tensor
 
 from acclimate.data.domains.base import DataOptions
-from acclimate.data.domains.folder import SPLIT_FOLDERS
-from acclimate.data.domains.own import Item, OwnImages
-from acclimate.data.images import read_image
+from acclimate.data.domains.own import OwnImages
+from acclimate.data.domains.tree import Item, split_name
+from acclimate.data.images import Survey, read_image, survey
 from acclimate.errors import DataError
 
 SUFFIXES = (".csv", ".jsonl", ".ndjson")
@@ -69,11 +69,12 @@ class Manifest(OwnImages):
         where = f"{self.path}, line {number}"
         if not isinstance(row, dict) or not row.get("path"):
             raise DataError(f"{where}: no path")
-        split = str(row.get("split") or "").strip()
-        if split and split not in SPLIT_FOLDERS:
-            raise DataError(f"{where}: split {split!r} is none of {', '.join(SPLIT_FOLDERS)}")
+        written = str(row.get("split") or "").strip()
+        split = split_name(written)
+        if written and split is None:
+            raise DataError(f"{where}: split {written!r} is none of train, val, test")
         label = row.get("label")
-        return Item(str(row["path"]), "" if label is None else str(label).strip(), SPLIT_FOLDERS.get(split))
+        return Item(str(row["path"]), "" if label is None else str(label).strip(), split)
 
     @property
     def folder(self) -> Path:
@@ -94,6 +95,16 @@ class Manifest(OwnImages):
             return "missing"
         return f"{stat.st_size}:{stat.st_mtime_ns}"
 
+    def survey(self) -> Survey:
+        return survey(self._file(item) for item in self.items)
+
     def load(self, item: Item) -> Tensor:
         options = self.options
-        return read_image(self._file(item), options.image_size, options.channels, options.fit, options.interpolation)
+        return read_image(
+            self._file(item),
+            options.image_size,
+            options.channels,
+            options.fit,
+            options.interpolation,
+            self.levels,
+        )

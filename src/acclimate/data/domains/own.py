@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from abc import abstractmethod
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,31 +16,29 @@ from torch import Tensor
 
 from acclimate.data.arrays import spool
 from acclimate.data.classes import parse_class_rules
-from acclimate.data.domains.base import DataOptions, Domain, RawSplit, SplitName, cache_root, digest, shuffled
+from acclimate.data.domains.base import SPLITS, DataOptions, Domain, RawSplit, SplitName, cache_root, digest, shuffled
+from acclimate.data.domains.tree import Item
+from acclimate.data.images import Levels, Survey
+from acclimate.data.likeness import near_duplicates
 from acclimate.data.sets import UNKNOWN_LABEL
 from acclimate.errors import DataError
-from acclimate.progress import progress, say
+from acclimate.progress import progress, shown
 
 SHARES: dict[SplitName, float] = {"val": 0.1, "test": 0.1}
 """Of all images, where the user does not say which are for what."""
 
-
-@dataclass(frozen=True)
-class Item:
-    """One image: its name, and its class and split where the user says them."""
-
-    name: str
-    label: str = ""
-    split: SplitName | None = None
+FEW = 10
+"""Images below which a class is said to have few."""
 
 
 class OwnImages(Domain):
     """A user's own images.
 
     With ``classes`` given (a target's are its source's), an image of another class has none, which is fine: such images
-    are trained on but not evaluated on. Where no image says that it is for validation, or for testing, a tenth is,
-    drawn with a fixed seed. A target without any label needs no test images: then all but the validation images are for
-    training.
+    are trained on but not evaluated on. A source's images without a class are left out. Where no image says that it is
+    for validation, or for testing, a tenth is, drawn with a fixed seed. A target without any label needs no test
+    images: then all but the validation images are for training. What is opened only to be evaluated on
+    (``options.whole``) is for testing, all of it unless it has a test split of its own.
 
     Parameters
     ----------
@@ -70,8 +70,16 @@ class OwnImages(Domain):
         rules = parse_class_rules(self.options.classes)
         self.items = [replace(item, label=rules.get(item.label, item.label)) for item in items]
         self.is_source = classes is None
+        self.left_out = 0
+        if self.is_source:
+            labelled = [item for item in self.items if item.label]
+            self.left_out, self.items = len(self.items) - len(labelled), labelled
         self.classes = tuple(classes) if classes is not None else self._own_classes()
         self.skipped: list[str] = []
+        self.counts: dict[str, dict[str, int]] = {}
+        self.passed_over: Mapping[str, int] = {}
+        self.split_folders: Mapping[str, SplitName] = {}
+        self.warnings: list[str] = list(self._warnings_of_names())
 
     @abstractmethod
     def load(self, item: Item) -> Tensor:
@@ -87,6 +95,19 @@ class OwnImages(Domain):
     def stamp(self, item: Item) -> str:
         """Return what tells an image from its changed self, cheaply."""
 
+    def survey(self) -> Survey:
+        """Look at the images before they are read."""
+        return Survey(None, 0)
+
+    @cached_property
+    def _surveyed(self) -> Survey:
+        return self.survey()
+
+    @property
+    def levels(self) -> Levels | None:
+        """The values of images of more than 8 bits that become 0 and 255: those asked for, or the set's own."""
+        return self.options.levels or self._surveyed.levels
+
     def needed(self) -> str:
         """Say what a source needs for its classes."""
         return "a source needs at least two classes"
@@ -100,8 +121,11 @@ class OwnImages(Domain):
 
     def fingerprint(self) -> str:
         options = self.options
-        role = "source" if self.is_source else "target"  # they are split differently
-        key = digest(self.content, role, options.strict, options.interpolation, options.classes, *self.classes)
+        role = "source" if self.is_source else "whole" if options.whole else "target"  # they are split differently
+        key = digest(
+            *(self.content, role, options.strict, options.interpolation, options.classes, options.levels),
+            *self.classes,
+        )
         found = hashlib.sha256(key.encode())
         for item in self.items:
             found.update(f"{item}:{self.stamp(item)}\n".encode())
@@ -113,30 +137,81 @@ class OwnImages(Domain):
 
     def notes(self) -> dict[str, object]:
         others = Counter(item.label for item in self.items if item.label and item.label not in self.classes)
-        other_classes = dict(others.most_common()) if self.has_labels else {}
-        return {"classes": self.classes, "skipped": self.skipped, "other_classes": other_classes}
+        return {
+            "classes": self.classes,
+            "files": len(self.items),
+            "skipped": self.skipped,
+            "other_classes": dict(others.most_common()) if self.has_labels else {},
+            "left_out": self.left_out,
+            "passed_over": self.passed_over,
+            "split_folders": self.split_folders,
+            "drawn": [split for split in SHARES if split not in {item.split for item in self.items}],
+            "levels": self.levels,
+            "several": self._surveyed.several,
+            "counts": self.counts,
+            "warnings": self.warnings,
+        }
+
+    def _warnings_of_names(self) -> Iterator[str]:
+        """Yield what looks wrong with the classes before any image is read."""
+        alike, splits = defaultdict[str, list[str]](list), defaultdict[str, set[SplitName]](set)
+        for item in self.items:
+            if item.label and item.split:
+                splits[item.label].add(item.split)
+        for name in sorted({item.label for item in self.items if item.label} | set(self.classes)):
+            plain = unicodedata.normalize("NFKD", name).casefold()
+            alike["".join(c for c in plain if c.isalnum() and not unicodedata.combining(c))].append(name)
+        for names in alike.values():
+            if len(names) > 1:
+                shown_names = " and ".join(map(repr, names))
+                yield f"the classes {shown_names} differ in case, accents or spacing only (--classes can merge them)"
+        if self.is_source and len(set().union(*splits.values())) > 1:
+            for name, where in splits.items():
+                if len(where) == 1:
+                    yield f"the class {name!r} is in the split {next(iter(where))} only"
 
     def read(self) -> dict[str, RawSplit]:
         kept: list[Item] = []
         shape = self.options.channels, self.options.image_size, self.options.image_size
         pixels = spool(self._readable(kept), shape, cache_root())
-        if self.skipped:
-            say(f"skipped {len(self.skipped)} of {len(self.items)} files in {self.name} (--strict refuses instead):")
-            for line in self.skipped[:20]:
-                say(f"  {line}")
         if not kept:
-            raise DataError(f"none of the {len(self.items)} files in {self.name} is a readable image")
+            raise DataError(
+                f"none of the {len(self.items)} files in {self.name} is a readable image: {self.skipped[0]}"
+            )
         number = {name: index for index, name in enumerate(self.classes)}
         labels = np.array([number.get(item.label, UNKNOWN_LABEL) for item in kept], dtype=np.int64)
         self._check_classes(labels)
+        orders = self._split(kept, labels)
+        self.counts = {split: self._count(labels[order]) for split, order in orders.items()}
+        self._look(pixels, kept, orders)
         return {
             split: RawSplit(pixels, labels[order], tuple(kept[index].name for index in order), order)
-            for split, order in self._split(kept, labels).items()
+            for split, order in orders.items()
         }
+
+    def _count(self, labels: NDArray[np.int64]) -> dict[str, int]:
+        counts = np.bincount(labels[labels >= 0], minlength=len(self.classes))
+        return dict(zip(self.classes, counts.tolist(), strict=True))
+
+    def _look(self, pixels: Tensor, kept: Sequence[Item], orders: Mapping[str, NDArray[np.int64]]) -> None:
+        """Warn of classes with few images, and of images that are in two splits."""
+        totals = {name: sum(counts[name] for counts in self.counts.values()) for name in self.classes}
+        few = [f"{name} ({count})" for name, count in totals.items() if count < FEW]
+        if few and (self.is_source or self.has_labels):
+            more = f" and {len(few) - 8} more" if len(few) > 8 else ""
+            self.warnings.append(f"classes with few images: {', '.join(few[:8])}{more}")
+        for split, others in (("val", orders["train"]), ("test", np.concatenate([orders["train"], orders["val"]]))):
+            pairs = near_duplicates(pixels, orders[split], others)
+            if pairs:
+                one, other = (shown(kept[index].name) for index in pairs[0])
+                self.warnings.append(
+                    f"{len(pairs)} of {len(orders[split])} {split} images are nearly the same as others,"
+                    f" such as {one} and {other}: what is measured on them looks better than it is"
+                )
 
     def _readable(self, kept: list[Item]) -> Iterator[NDArray[np.uint8]]:
         """Yield every readable image, ``[C, H, W]``, and note it in ``kept``; note why the others are not."""
-        self.skipped = []
+        self.skipped, _ = [], self.levels
         with progress(f"reading {self.slug}", len(self.items), unit="images") as bar:
             for item in self.items:
                 try:
@@ -160,6 +235,10 @@ class OwnImages(Domain):
     def _split(self, items: Sequence[Item], labels: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
         order = shuffled(len(items))
         given = {item.split for item in items}
+        if self.options.whole:
+            nothing = order[:0]
+            tested = order if "test" not in given else order[[items[index].split == "test" for index in order]]
+            return {"train": nothing, "val": nothing, "test": tested}
         split_of = np.array([items[index].split or "train" for index in order])
         for split, share in SHARES.items():
             if split in given or (split == "test" and not self.has_labels):
@@ -174,4 +253,4 @@ class OwnImages(Domain):
                 ]
             for members, size in groups:
                 split_of[members[: max(1, min(round(share * size), len(members) // 2))]] = split
-        return {split: order[split_of == split] for split in ("train", "val", "test")}
+        return {split: order[split_of == split] for split in SPLITS}
