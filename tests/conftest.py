@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from acclimate.commands import main
 from acclimate.pipeline.adapt import adapt
 from acclimate.reporting.analysis import Analysis, analyse
 from acclimate.runs.adaptation import Adaptation
@@ -47,6 +48,17 @@ def small_analysis(monkeypatch: pytest.MonkeyPatch) -> None:
 def _analyse_little(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("acclimate.reporting.parts.SAMPLE", 40)
     patch.setattr("acclimate.reporting.parts.NEIGHBOURS_OF", 30)
+
+
+@pytest.fixture
+def run_cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    def run(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as stop:
+            main([str(argument) for argument in arguments])
+        shown = capsys.readouterr()
+        return int(stop.value.code or 0), shown.out, shown.err
+
+    return run
 
 
 @pytest.fixture

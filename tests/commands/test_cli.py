@@ -27,17 +27,6 @@ from helpers import TINY, tiny
 OPTIONS = [f"--{key.replace('_', '-')}={value}" for key, value in TINY.items()]
 
 
-@pytest.fixture
-def run_cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    def run(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stop:
-            main([str(argument) for argument in arguments])
-        shown = capsys.readouterr()
-        return int(stop.value.code or 0), shown.out, shown.err
-
-    return run
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("cli") / "run"
@@ -81,7 +70,8 @@ def test_a_document_links_to_files_as_seen_from_there(finished: Path, tmp_path: 
     document = tmp_path / "docs" / "README.md"
     document.parent.mkdir()
     document.write_text("before\n<!-- results -->\nold\n<!-- /results -->\nafter\n")
-    assert run_cli("table", finished, "--into", document)[0] == 0
+    code, _, err = run_cli("table", finished, "--into", document)
+    assert code == 0, err
     begin, table, end = re.split("<!-- /?results -->", document.read_text())
     assert (begin, end) == ("before\n", "\nafter\n")
     (link,) = re.findall(r"\]\((.*?)\)", table)
@@ -189,13 +179,18 @@ def test_data_commands(run_cli: Cli, tmp_path: Path, make_folder: Callable[..., 
     assert "to fetch: mnist/train-images-idx3-ubyte.gz" in lines["mnist"]
     code, out, _ = run_cli("data", "prepare", "digits", "digits-m", "--image-size", 16)
     assert code == 0
-    assert out.count("1,197 train, 200 val, 400 test; md5") == 2
-    code, out, _ = run_cli("data", "show", "digits-m", "--out", tmp_path / "picture.png")
+    assert out.count("1,197 train, 200 val, 400 test\n  md5 ") == 2
+    code, out, _ = run_cli("data", "show", "digits-m", "--out", tmp_path / "picture.png", "--json")
     assert code == 0
     assert (tmp_path / "picture.png").stat().st_size > 1000
-    assert json.loads(out[: out.rindex("}") + 1])["splits"]["test"] == 400
+    assert json.loads(out)["splits"]["test"] == 400
     code, out, _ = run_cli("data", "show", make_folder("pets"), "--out", tmp_path / "pets.png")
     assert code == 0
+    assert re.search(r"class +train +val +test\n +cat +10 +1 +1\n +dog +10 +1 +1\n", out)
+    assert f"picture: {tmp_path / 'pets.png'}" in out
+    target = make_folder("wild", ("dog", "lynx"), 20)
+    code, out, _ = run_cli("data", "show", target, "--target-of", tmp_path / "pets", "--out", tmp_path / "pets.png")
+    assert "20 images of other classes, trained on but not measured: lynx (20)" in out
     assert run_cli("data", "prepare")[0] == 2
 
 

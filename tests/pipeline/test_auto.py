@@ -17,7 +17,7 @@ from acclimate.pipeline.candidates import Candidate, comparison, judged, taken
 from acclimate.pipeline.children import Child
 from acclimate.reporting.page import write_report
 from acclimate.runs.adaptation import Adaptation
-from acclimate.training.state import save_tree
+from acclimate.training.state import read_json, save_tree, write_json
 
 TINY: dict[str, Any] = {
     "image_size": 8, "classifier": "conv7", "classifier_images": 64, "classifier_epochs": 1, "stage_steps": 4,
@@ -32,9 +32,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Adaptation:
     def shortly(adaptation: Adaptation, trial: auto.Trial) -> None:
         begin(adaptation, trial)
         file = adaptation.run.candidate(trial.name) / "config.json"
-        stored = json.loads(file.read_text())
+        stored = read_json(file)
         stored["config"] |= {"steps": 4, "snapshots": 1} if "steps" in stored["config"] else {}
-        file.write_text(json.dumps(stored))
+        write_json(file, stored)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(auto, "_start", shortly)

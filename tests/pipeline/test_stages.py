@@ -70,7 +70,8 @@ def test_a_run_leaves_what_it_should(finished: Adaptation) -> None:
     expected |= {f"snapshots/{step:08d}.safetensors" for step in (2, 4, 6)}
     expected |= {f"translated/{split}.{kind}" for split in ("train", "val") for kind in ("npy", "json")}
     assert expected <= names
-    assert not any("checkpoints" in name or name.endswith(".partial") for name in names)
+    assert {name for name in names if "checkpoints" in name} == {"checkpoints/translator/00000006.safetensors"}
+    assert not any(name.endswith(".partial") for name in names)
     with Image.open(path / "figures/samples.png") as picture:
         assert picture.width > picture.height > 100
 
@@ -139,6 +140,10 @@ def test_a_run_of_another_version_is_refused(finished: Adaptation, tmp_path: Pat
     copy = shutil.copytree(finished.run.path, tmp_path / "run")
     config = json.loads((copy / "config.json").read_text())
     config["config"]["momentum"] = 0.9
+    (copy / "config.json").write_text(json.dumps(config))
+    with pytest.raises(RunError, match=r"config\.json is damaged or was edited: without its line sha256"):
+        Adaptation(copy)
+    del config["sha256"]
     (copy / "config.json").write_text(json.dumps(config))
     with pytest.raises(RunError, match="another version of acclimate: no setting 'momentum'"):
         Adaptation(copy)
@@ -411,7 +416,7 @@ def test_pairs_that_cannot_be(
 
 
 def test_too_few_images_for_a_batch_is_said(make_folder: Callable[..., Path], tmp_path: Path) -> None:
-    with pytest.raises(AcclimateError, match="the target has 5 images, fewer than a batch of 8"):
+    with pytest.raises(AcclimateError, match="the target has 5 training images, fewer than a batch of 8"):
         adapt(make_folder("s", count=40), make_folder("t", ("x", "y"), 3), preset="demo", out=tmp_path / "run", **TINY)
 
 

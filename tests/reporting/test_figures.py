@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -22,6 +21,7 @@ from acclimate.reporting.figures.images import draw_film, draw_repeats
 from acclimate.reporting.figures.maps import draw_source_features
 from acclimate.reporting.figures.style import image_rows, strip, styled
 from acclimate.reporting.figures.training import draw_training, smoothed
+from acclimate.training.state import read_json, write_json
 from helpers import tiny
 
 
@@ -46,7 +46,7 @@ def test_every_figure_in_both_formats(finished: Adaptation, analysed: Analysis, 
     record = write_figures(finished, tmp_path)
     assert record["left_out"] == {}
     assert list(record["figures"]) == [name for name in FIGURES if name != "self-training"]
-    assert json.loads((tmp_path / "figures.json").read_text()) == record
+    assert read_json(tmp_path / "figures.json") == record
     for figure in record["figures"].values():
         for name in figure["files"]:
             if name.endswith(".pdf"):
@@ -96,9 +96,9 @@ def test_without_anything_random_repetitions_are_left_out(finished: Adaptation, 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("acclimate.reporting.parts.SAMPLE", 12)
         copy = shutil.copytree(finished.run.path, tmp_path / "run")
-        config = json.loads((copy / "config.json").read_text())
+        config = read_json(copy / "config.json")
         config["config"]["dropout_mode"] = "off"
-        (copy / "config.json").write_text(json.dumps(config))
+        write_json(copy / "config.json", config)
         record = write_figures(Adaptation(copy), tmp_path / "figures", ["png"])
     assert list(record["left_out"]) == ["repeats"]
     assert "always translated alike" in record["left_out"]["repeats"]

@@ -32,6 +32,7 @@ from acclimate.reporting.page.comparison import Comparison
 from acclimate.reporting.page.matrices import matrix
 from acclimate.reporting.page.sprites import COLUMNS, LARGEST, Sheet
 from acclimate.reporting.page.summary import Summary, bars, gap_closed, verdict
+from acclimate.training.state import read_json, write_json
 from helpers import TINY, tiny
 
 VOID = {"meta", "input", "link", "br", "img"}
@@ -237,13 +238,13 @@ def test_the_forecast_stands_beside_the_accuracy(finished: Adaptation, analysed:
 
 def test_several_runs_side_by_side(finished: Adaptation, analysed: Analysis, tmp_path: Path) -> None:
     other = shutil.copytree(finished.run.path, tmp_path / "other")
-    result = json.loads((other / "result.json").read_text())
+    result = read_json(other / "result.json")
     result["accuracy"] |= {"mean": 0.987654}
     result["protocol"]["data"]["digits"] = "0" * 32
-    (other / "result.json").write_text(json.dumps(result))
-    config = json.loads((other / "config.json").read_text())
+    write_json(other / "result.json", result)
+    config = read_json(other / "config.json")
     config["config"]["cycle_weight"] = 5.0
-    (other / "config.json").write_text(json.dumps(config))
+    write_json(other / "config.json", config)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("acclimate.reporting.page.analyse", lambda _: analysed)
         html = write_report([finished, Adaptation(other)], tmp_path / "comparison.html").read_text()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -23,7 +22,7 @@ from acclimate.methods.cyclegan.method import CycleGAN
 from acclimate.runs.directory import Run
 from acclimate.training.distributed import Processes
 from acclimate.training.engine import Engine
-from acclimate.training.state import load_tree
+from acclimate.training.state import load_tree, read_json, write_json
 from helpers import batch, random_data, tiny
 
 SETTINGS = tiny("cyclegan", batch_size=8, dropout=0.0, steps=8, snapshots=2, checkpoint_every=4, target_only=False)
@@ -150,9 +149,9 @@ def test_a_dead_process_ends_the_run_with_an_error_and_a_checkpoint_for_any_numb
     assert process.returncode != 0
     assert re.search(r"another process of this run is gone.*acclimate run --resume", error), error
 
-    stored = json.loads((out / "config.json").read_text())
+    stored = read_json(out / "config.json")
     stored["config"]["steps"] = 40
-    (out / "config.json").write_text(json.dumps(stored))
+    write_json(out / "config.json", stored)
     reached = max(int(path.stem) for path in out.glob("checkpoints/translator/*.safetensors"))
     assert reached > 0
     finish(torchrun(1, "-m", "acclimate", "run", "--resume", str(out)))

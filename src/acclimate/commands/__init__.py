@@ -5,7 +5,9 @@ Nothing heavy is imported before a command needs it, so that help and errors com
 
 from __future__ import annotations
 
+import codecs
 import errno
+import io
 import os
 import signal
 import sys
@@ -28,6 +30,7 @@ from acclimate.progress import say
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
     tokens = list(sys.argv[1:] if arguments is None else arguments)
+    _write_anything()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         build_app(tokens)(tokens)
@@ -50,6 +53,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         traceback.print_exc()
         _leave(1)
+
+
+def _write_anything() -> None:
+    """Let names that the terminal's encoding does not have be written: bytes as they are, the rest with backslashes."""
+
+    def as_bytes(error: UnicodeError) -> tuple[bytes, int]:
+        assert isinstance(error, UnicodeEncodeError)
+        text = error.object[error.start : error.end]
+        written = b"".join(
+            bytes([ord(one) - 0xDC00]) if 0xDC80 <= ord(one) <= 0xDCFF else one.encode("ascii", "backslashreplace")
+            for one in text
+        )
+        return written, error.end
+
+    codecs.register_error("acclimate", as_bytes)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="acclimate")
 
 
 def _is_one_of_several() -> bool:

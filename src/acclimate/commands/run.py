@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import field, fields, make_dataclass
 from itertools import pairwise
@@ -19,11 +20,12 @@ from acclimate.progress import say
 
 if TYPE_CHECKING:
     from acclimate.runs.adaptation import Adaptation
+    from acclimate.runs.kept import DomainName
 
 
 def run_command(tokens: Sequence[str]) -> Any:
     """Return the ``run`` command whose options are the chosen method's settings, with the chosen preset's defaults."""
-    named = _peek(tokens, "--method"), _peek(tokens, "--preset")
+    named = _of_resumed(tokens) or (_peek(tokens, "--method"), _peek(tokens, "--preset"))
     known = named[0] is None or named[0] in method_names()
     choice = choose(_source(tokens), *named) if known else Choice(str(named[0]), named[1] or "fast")
     config_class = find_config(choice.method) if known else Config
@@ -47,6 +49,8 @@ def run_command(tokens: Sequence[str]) -> Any:
         method: str | None = None,
         preset: str | None = None,
         resume: Path | None = None,
+        moved_source: Annotated[str | None, Parameter(name="--source")] = None,
+        moved_target: Annotated[str | None, Parameter(name="--target")] = None,
         out: Path | None = None,
         data_root: DataRoot = None,
         device: Device = None,
@@ -67,24 +71,40 @@ def run_command(tokens: Sequence[str]) -> Any:
             fast (two CPU cores, minutes; the default, but for folders of photos), photos, best, paper, notebook (the
             paper's author's own settings), demo.
         resume
-            Go on with this run; everything is taken from it.
+            Go on with this run; everything is taken from it. With a larger --steps, --epochs or --stage-steps it goes
+            on beyond its end.
+        moved_source, moved_target
+            With --resume: where the run's images lie now.
         out
             The run directory; by default runs/SOURCE-TARGET-METHOD-PRESET-SEED.
         """
+        from acclimate.pipeline.resuming import LENGTHS, extend, move_data
         from acclimate.pipeline.stages import run_stages
         from acclimate.pipeline.starting import start
         from acclimate.runs.adaptation import Adaptation
         from acclimate.runs.directory import Run
-        from acclimate.training.distributed import joined
+        from acclimate.training.distributed import joined, processes
 
+        stored = {} if resume is None else Run(resume).config
+        if resume is not None:
+            _check_resumption(tokens, source)
+            begun = stored.get("threads")
+            if threads and begun and threads != begun:
+                say(f"the run was begun on {begun} threads: on {threads} its result will not be the same to the byte")
+            threads = threads or begun
+            device = device or stored["device"]
         use_threads(threads)
-        if resume is not None and device is None:
-            device = Run(resume).config["device"]
         with joined(device):
             if resume is not None:
-                if source is not None or target is not None:
-                    raise AcclimateError("--resume takes everything from the run: leave out source and target")
+                lengths = {name: getattr(settings, name) for name in LENGTHS if _given(tokens, name)}
+                moved: tuple[tuple[DomainName, str | None], ...] = ("source", moved_source), ("target", moved_target)
+                places = {name: place for name, place in moved if place is not None}
+                group = processes()
+                group.first_then_all(lambda: move_data(Run(resume), places) if group.first else None)
+                group.first_then_all(lambda: extend(Run(resume), lengths) if group.first else None)
                 adaptation = Adaptation(resume, device)
+            elif moved_source or moved_target:
+                raise AcclimateError("--source and --target are for --resume; else name them without: SOURCE TARGET")
             elif source is None or target is None:
                 raise AcclimateError(
                     "name a source and a target, such as: acclimate run mnist mnist-m (or --resume RUN)"
@@ -113,6 +133,40 @@ def run_command(tokens: Sequence[str]) -> Any:
         settings, Parameter(name="*", group=f"Settings of {choice.method}, {preset}")
     ]
     return run
+
+
+WITH_RESUME = ("resume", "source", "target", "device", "threads", "steps", "epochs", "stage-steps")
+"""What may be said beside --resume."""
+
+
+def _check_resumption(tokens: Sequence[str], source: str | None) -> None:
+    """Refuse what a run that is resumed does not ask for.
+
+    Raises
+    ------
+    AcclimateError
+        A setting, or a domain, is given.
+    """
+    options = [token.partition("=")[0] for token in tokens if token.startswith("--")]
+    refused = [option for option in options if option.removeprefix("--").removeprefix("no-") not in WITH_RESUME]
+    if refused or source is not None:
+        what = ", ".join(refused) or "source and target (they have moved? --source, --target)"
+        raise AcclimateError(f"--resume takes everything from the run: leave out {what}")
+
+
+def _of_resumed(tokens: Sequence[str]) -> tuple[str, str] | None:
+    """Return method and preset of the run that is to be resumed, if it is there."""
+    file = Path(_peek(tokens, "--resume") or "", "config.json")
+    try:
+        stored = json.loads(file.read_text(encoding="utf-8"))
+        return str(stored["method"]), str(stored["preset"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _given(tokens: Sequence[str], setting: str) -> bool:
+    flag = f"--{setting.replace('_', '-')}"
+    return any(token.partition("=")[0] == flag for token in tokens)
 
 
 def _peek(tokens: Sequence[str], option: str) -> str | None:

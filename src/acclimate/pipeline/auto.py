@@ -7,7 +7,6 @@ short training; the one that is forecast to be right most often gets the time th
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -25,7 +24,7 @@ from acclimate.pipeline.starting import start
 from acclimate.progress import clock, say
 from acclimate.runs.adaptation import Adaptation
 from acclimate.runs.kinds import Kind, has_augmented_bars, recipe
-from acclimate.training.state import load_tree, write_json
+from acclimate.training.state import load_tree, read_json, write_json
 
 ON_FEATURES = ("self-training", "mcc", "shot", "cdan", "dann")
 """What is tried on a backbone's features: seconds to a minute each."""
@@ -80,7 +79,7 @@ class Ledger:
 
     def __init__(self, adaptation: Adaptation) -> None:
         self.file = adaptation.run.candidate("ledger.json")
-        self.entries: dict[str, dict[str, Any]] = json.loads(self.file.read_text()) if self.file.exists() else {}
+        self.entries: dict[str, dict[str, Any]] = read_json(self.file) if self.file.exists() else {}
         bars = [load_tree(path) for path in (adaptation.run.path / "models").glob("source-only*.safetensors")]
         self.before: float = sum(bar["seconds"] for bar in bars if not bar["reused"])
 

@@ -7,13 +7,12 @@ processes or machines with a common file system, start the same command several 
 
 from __future__ import annotations
 
-import fcntl
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from acclimate.methods import find_config, find_method, method_names
 from acclimate.pipeline.children import run_child
 from acclimate.pipeline.starting import start
 from acclimate.progress import clock, progress, say
+from acclimate.runs.locking import LockedError, locked
 
 
 @dataclass(frozen=True)
@@ -278,10 +278,10 @@ def run_matrix(matrix: Matrix) -> dict[Cell, str]:
 @contextmanager
 def claim(matrix: Matrix, cell: Cell) -> Iterator[bool]:
     """Keep other processes from a cell meanwhile; yield whether it is ours, not already theirs."""
-    with open(matrix.out / f"{cell.name}.lock", "w") as file:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            stack.enter_context(locked(matrix.out / f"{cell.name}.lock"))
+        except LockedError:
             yield False
         else:
             yield True

@@ -90,7 +90,7 @@ def judged(runs: Sequence[Adaptation], forecast: Forecast = forecast_of) -> list
 
 def _data(run: Adaptation) -> tuple[Any, ...]:
     """Return what two runs must have in common for their classifiers to be compared."""
-    return run.source.classes, run.run.config["source"], run.run.config["target"]
+    return run.classes, run.run.config["source"], run.run.config["target"]
 
 
 def _weighted(evidence: Evidence, kind: Kind) -> float:

@@ -42,7 +42,7 @@ def run_child(arguments: Sequence[str], log: Path, most: float | None = None) ->
     would stop it before it has saved its state.
     """
     begin, stopped, interrupted = time.monotonic(), False, False
-    with open(log, "a") as file:
+    with open(log, "a", encoding="utf-8") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "acclimate", *arguments],
             stdout=file,
@@ -64,5 +64,7 @@ def run_child(arguments: Sequence[str], log: Path, most: float | None = None) ->
     interrupted = interrupted or (process.returncode in (130, -2) and not stopped)
     if interrupted or stopped or process.returncode == 0:
         return Child(seconds, stopped and process.returncode != 0, interrupted)
-    lines = log.read_text().strip().splitlines() or [f"exit code {process.returncode}"]
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or [
+        f"exit code {process.returncode}"
+    ]
     return Child(seconds, error=lines[-1].removeprefix("acclimate: "))

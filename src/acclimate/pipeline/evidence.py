@@ -15,8 +15,9 @@ from acclimate.data.images import to_float, to_uint8
 from acclimate.data.sets import Images
 from acclimate.pipeline.translated import validation_images
 from acclimate.reporting.counts import count_pairs
-from acclimate.runs.adaptation import Adaptation, DomainName
+from acclimate.runs.adaptation import Adaptation
 from acclimate.runs.familiar import target_images
+from acclimate.runs.kept import DomainName
 from acclimate.runs.kinds import Kind
 from acclimate.runs.last_features import last_features
 from acclimate.runs.source_view import as_seen_from_source

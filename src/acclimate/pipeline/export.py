@@ -136,9 +136,10 @@ def export(run: Adaptation, out: Path, what: What = "classifier", weights: Weigh
             exact = name != "model.onnx" or weights == "float32"
             if exact and parity.largest_difference > (CLOSE if what == "classifier" else 1.0):
                 raise AcclimateError(f"{name} says something else than the run: {parity}")
-        (Path(folder) / "predict.py").write_text(EXAMPLE.substitute(fit=FITS[adaptation.config.fit], use=USES[what]))
+        example = EXAMPLE.substitute(fit=FITS[adaptation.config.fit], use=USES[what])
+        (Path(folder) / "predict.py").write_text(example, encoding="utf-8")
         compared = {name: str(parity) for name, parity in found.items()}
-        (Path(folder) / "README.md").write_text(card(adaptation, about, compared))
+        (Path(folder) / "README.md").write_text(card(adaptation, about, compared), encoding="utf-8")
         shutil.copytree(folder, out, dirs_exist_ok=True)
     return found
 

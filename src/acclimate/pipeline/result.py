@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from acclimate.runs.adaptation import Adaptation
 from acclimate.runs.directory import Run
 from acclimate.runs.evaluation import summary
 from acclimate.runs.kinds import KINDS, Kind, has_augmented_bars, is_paper_stage, recipe
-from acclimate.training.state import load_tree
+from acclimate.training.state import load_tree, read_json
 from acclimate.trust.estimators import calibration_error, matching_temperature, tempered
 from acclimate.trust.forecast import forecast_accuracy, recommend
 
@@ -38,6 +37,7 @@ def build_result(adaptation: Adaptation) -> dict[str, Any]:
         "method": adaptation.method_class.name,
         "preset": stored["preset"],
         "changes": stored.get("changes", {}),
+        **({"extended": stored["extended"]} if "extended" in stored else {}),
         "source": stored["source"],
         "target": stored["target"],
         "seed": adaptation.config.seed,
@@ -81,7 +81,7 @@ def _choice(adaptation: Adaptation) -> dict[str, Any]:
     """Return what a choice among methods tried, with what each is right on where the target has labels."""
     if not adaptation.method_class.chooses:
         return {}
-    choice: dict[str, Any] = json.loads(adaptation.run.choice.read_text())
+    choice: dict[str, Any] = read_json(adaptation.run.choice)
     for one in choice["candidates"]:
         result = Run(adaptation.run.candidate(one["run"])).result
         found = result["accuracy"] if one["kind"] == "adapted" else result["baselines"][one["kind"].replace("-", "_")]
@@ -91,7 +91,7 @@ def _choice(adaptation: Adaptation) -> dict[str, Any]:
 
 def _directions(adaptation: Adaptation) -> dict[str, Any]:
     """Return the weight of the image as it is beside the redrawn one, and what each alone is right on."""
-    weighed: dict[str, Any] = json.loads(adaptation.run.directions.read_text())
+    weighed: dict[str, Any] = read_json(adaptation.run.directions)
     if adaptation.target.has_labelled("test"):
         test = adaptation.target.labelled("test")
         both = adaptation.both_directions().both_probabilities(test.pixels)
@@ -135,8 +135,8 @@ def _calibration(adaptation: Adaptation, evidence: Evidence, expected: float) ->
 
 def _costs(adaptation: Adaptation) -> dict[str, Any]:
     """Add up what each part took, over every process that worked on the run."""
-    phases = json.loads(path.read_text()) if (path := adaptation.run.method_done).exists() else {}
-    written = [json.loads(path.read_text()) for path in (adaptation.run.path / "translated").glob("*.json")]
+    phases = read_json(path) if (path := adaptation.run.method_done).exists() else {}
+    written = [read_json(path) for path in (adaptation.run.path / "translated").glob("*.json")]
     models = {path.stem: load_tree(path) for path in (adaptation.run.path / "models").glob("*.safetensors")}
     kinds = {
         kind: sum(model["seconds"] for name, model in models.items() if name.rpartition("-")[0] == kind)
@@ -144,10 +144,10 @@ def _costs(adaptation: Adaptation) -> dict[str, Any]:
     }
     trained = {"source-only", "target-only", *adaptation.trained_kinds()}
     chosen = adaptation.run.selection
-    selection = json.loads(chosen.read_text())["seconds"] if chosen.exists() else 0.0
+    selection = read_json(chosen)["seconds"] if chosen.exists() else 0.0
     translator, once = sum(phases.values()), sum(file["seconds"] for file in written)
     features = adaptation.feature_seconds()
-    tried = json.loads(path.read_text())["seconds"] if (path := adaptation.run.choice).exists() else 0.0
+    tried = read_json(path)["seconds"] if (path := adaptation.run.choice).exists() else 0.0
     on_the_fly = [model["translation"] for model in models.values()]
     seconds = {
         **({"features": features} if adaptation.encoders else {}),

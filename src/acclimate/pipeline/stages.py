@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from acclimate.config import MethodConfig, StageConfig
+from acclimate.data.domains import Domain
 from acclimate.data.domains.words import reading
 from acclimate.data.sets import LabelledImages
 from acclimate.errors import LostProcessError
@@ -24,8 +25,9 @@ from acclimate.pipeline.self_training import SelfTraining
 from acclimate.pipeline.translated import redrawn_images, training_images, validation_images
 from acclimate.progress import clock, say
 from acclimate.reporting.samples import run_samples
-from acclimate.runs.adaptation import Adaptation, DomainName
+from acclimate.runs.adaptation import Adaptation
 from acclimate.runs.familiar import familiarity
+from acclimate.runs.kept import DomainName, keep_samples, write_records
 from acclimate.runs.kinds import KINDS, Kind, has_augmented_bars, recipe, self_trains, tuning_recipe
 from acclimate.training.compilation import compile_networks, decide
 from acclimate.training.loop import Phase, train
@@ -59,13 +61,24 @@ def run_stages(adaptation: Adaptation) -> dict[str, Any]:
 
 
 def _prepare(adaptation: Adaptation) -> None:
-    """Have both domains ready, and say what they hold."""
-    for name, domain in (("source", adaptation.source), ("target", adaptation.target)):
-        adaptation.engine.processes.first_then_all(domain.prepare)
+    """Have both domains ready, as they were when the run began, and say what they hold.
+
+    Raises
+    ------
+    RunError
+        One is not what it was.
+    """
+    run, group = adaptation.run, adaptation.engine.processes
+    domains: dict[DomainName, Domain] = {"source": adaptation.source, "target": adaptation.target}
+    for name, domain in domains.items():
+        group.first_then_all(domain.prepare)
         first, *rest = reading(domain)
-        say(f"{name}: {first}")
-        for line in rest:
-            say(line)
+        say("\n".join([f"{name}: {first}", *rest]))
+        if name in adaptation.records:
+            adaptation.records[name].check(domain, name)
+    if group.first and not run.data.exists():
+        write_records(run.data, domains)
+    group.gather(None)
 
 
 def train_method(adaptation: Adaptation) -> None:
@@ -81,11 +94,14 @@ def train_method(adaptation: Adaptation) -> None:
         say(f"compile: {'yes' if compiles else 'no'}, {reason}")
         if compiles:
             compile_networks(method)
+    for number, phase in enumerate(phases[:-1]):  # of a run that is extended, those before the last stay as they are
+        if any(run.checkpoints(later.name) for later in phases[number + 1 :]):
+            phase.steps = int(run.checkpoints(phase.name)[-1].stem)
     seconds = {phase.name: _train(adaptation, phase) for phase in phases}
     if engine.processes.first:
-        write_json(run.method_done, seconds)
         for name in seconds:
-            run.drop_checkpoints(name)
+            run.keep_last_checkpoint(name)
+        write_json(run.method_done, seconds)
 
 
 def select_snapshot(adaptation: Adaptation) -> None:
@@ -116,7 +132,10 @@ def train_classifiers(adaptation: Adaptation, kind: Kind) -> None:
             elif shared is not None:
                 save_tree(shared, model)
             save_tree(run.model(name), model)
-            run.drop_checkpoints(name)
+            if kind == "adapted" and self_trains(adaptation.config):
+                run.keep_last_checkpoint(name)
+            else:
+                run.drop_checkpoints(name)
 
 
 def _is_wanted(adaptation: Adaptation, kind: Kind) -> bool:
@@ -230,5 +249,7 @@ def _finish(adaptation: Adaptation) -> dict[str, Any]:
     if adaptation.own_kind == "adapted":
         familiarity(adaptation)
     result = build_result(adaptation)
+    keep_samples(adaptation.source, adaptation.run.samples("source"), labelled=True)
+    keep_samples(adaptation.target, adaptation.run.samples("target"), labelled=False)
     write_json(path / "result.json", result)
     return result

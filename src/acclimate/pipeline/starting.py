@@ -7,12 +7,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from acclimate.config import Config, MethodConfig
 from acclimate.data.classes import read_class_rules
-from acclimate.data.domains import DOMAINS, DataOptions, Domain, check_pair, open_domain
+from acclimate.data.domains import DOMAINS, DataOptions, Domain, check_classes, open_domain
 from acclimate.data.domains.base import default_data_root
 from acclimate.errors import AcclimateError, DataError
 from acclimate.methods import find_config, find_method
+from acclimate.methods.unet_config import UNetConfig
 from acclimate.networks import open_backbone
 from acclimate.pipeline.choice import choose
 from acclimate.pipeline.result import SCHEMA
@@ -53,9 +56,13 @@ def start(
     options = DataOptions.of(config, root)
     opened = open_domain(source, options)
     aim = open_domain(target, options, opened.classes)
-    check_pair(opened, aim)
+    check_classes(opened.classes, aim, opened.name)
     if method == "target-only" and not aim.has_labels:
         raise DataError(f"{aim.name} has no labels, and target-only trains on them")
+    for name, domain in (("source", opened), ("target", aim)):
+        processes().first_then_all(domain.prepare)
+        if isinstance(config, MethodConfig):
+            _check_batch(config, name, domain)
     specs = [_spec(value, domain) for value, domain in ((source, opened), (target, aim))]
     names = [*map(_slug, specs), method, preset, str(config.seed)]
     path, group = Path(out or Path("runs") / "-".join(names)).expanduser(), processes()
@@ -63,15 +70,26 @@ def start(
         "schema": SCHEMA,
         "source": specs[0],
         "target": specs[1],
+        "classes": opened.classes,
         "method": method,
         "preset": preset,
         "changes": asked.changes_from(config_class.preset(preset)),
         "device": device,
+        "threads": torch.get_num_threads(),
         "data_root": str(root),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "config": asdict(config),
     }
     return Adaptation(group.first_then_all(lambda: Run.create(path, stored) if group.first else Run(path)))
+
+
+def _check_batch(config: MethodConfig, name: str, domain: Domain) -> None:
+    train = domain.sizes()["train"]
+    count = min(train, (config.images if isinstance(config, UNetConfig) else 0) or train)
+    if count < config.batch_size:
+        raise DataError(
+            f"the {name} has {count} training images, fewer than a batch of {config.batch_size}: see --batch-size"
+        )
 
 
 def with_backbone(config: Config, method: str) -> Config:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
@@ -24,7 +23,7 @@ from acclimate.pipeline.selection import (
 from acclimate.progress import progress
 from acclimate.runs.adaptation import Adaptation
 from acclimate.runs.evaluation import Classifier
-from acclimate.training.state import load_tree, save_tree, write_json
+from acclimate.training.state import load_tree, read_json, save_tree, write_json
 
 
 def study_runs(
@@ -83,7 +82,7 @@ def study(adaptation: Adaptation, *, every: bool = False, retrain: bool = False)
     score_snapshots(adaptation, steps)
     test = adaptation.target.labelled("test")
     written = run.path / "snapshot_study.json"
-    known = json.loads(written.read_text())["accuracy"] if written.exists() else {}
+    known = read_json(written)["accuracy"] if written.exists() else {}
     accuracy: dict[int, float] = {}
     with progress("measuring snapshots", len(steps), unit="snapshots") as bar:
         for step in steps:

@@ -148,7 +148,10 @@ def _key(adaptation: Adaptation) -> str:
     run, snapshots = adaptation.run, adaptation.run.snapshots()
     files = [run.path / "metrics.jsonl", *sorted((run.path / "models").glob("*.safetensors"))]
     files += [snapshots[step] for step in film_steps(adaptation)]
-    data = [str(domain.manifest()["md5"]) for domain in (adaptation.source, adaptation.target)]
+    records = adaptation.records.values()
+    data = [record.md5 for record in records] or [
+        str(domain.manifest()["md5"]) for domain in (adaptation.source, adaptation.target)
+    ]
     there = (_checksum(file) for file in files if file.exists())  # a run whose classifiers were all shared logs nothing
     return digest(VERSION, sorted(run.config["config"].items()), *data, *there)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,6 +16,7 @@ from typing import Any, Literal
 
 from acclimate.errors import AcclimateError, RunError
 from acclimate.methods.registry import find_config
+from acclimate.training.state import read_json
 
 Format = Literal["markdown", "csv", "latex"]
 BARS = ("source-only", "target-only")
@@ -134,10 +134,7 @@ def read_results(paths: Iterable[Path]) -> list[Result]:
     results: list[Result] = []
     for path in paths:
         for file in sorted(path.rglob("*.json")) if path.is_dir() else [path]:
-            try:
-                content = json.loads(file.read_text())
-            except (OSError, ValueError) as error:
-                raise RunError(f"cannot read {file}: {error}") from None
+            content = read_json(file)
             if isinstance(content, dict) and {"schema", "method", "accuracy", "baselines"} <= content.keys():
                 results.append(Result(file, content))
             elif not path.is_dir():
@@ -179,7 +176,7 @@ def preset_of(result: Mapping[str, Any]) -> str:
 
 @cache
 def _published() -> Mapping[str, Any]:
-    value: Mapping[str, Any] = json.loads(files(__package__).joinpath("published.json").read_text())
+    value: Mapping[str, Any] = read_json(files(__package__).joinpath("published.json"))
     return value
 
 
@@ -303,11 +300,11 @@ def insert(document: Path, name: str, text: str) -> None:
         The document has no such place.
     """
     begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
-    content = document.read_text()
+    content = document.read_text(encoding="utf-8")
     if begin not in content or end not in content:
         raise AcclimateError(f"{document} has no place for the table: {begin} and {end}")
     before, after = content.split(begin)[0], content.split(end)[1]
-    document.write_text(f"{before}{begin}\n{text}\n{end}{after}")
+    document.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
 
 
 def markdown(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:

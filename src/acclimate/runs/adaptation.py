@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import copy
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 
 from acclimate.config import Config, StageConfig, TranslationConfig
 from acclimate.data.domains import DataOptions, Domain, open_domain
 from acclimate.data.sets import Images, LabelledImages
-from acclimate.errors import RunError
+from acclimate.errors import DataError, RunError
 from acclimate.methods import find_config, find_method
 from acclimate.methods.base import AdaptationData, Method, Task
 from acclimate.networks import BackboneFeatures, FeatureClassifier, TunedClassifier, TwoViews, open_backbone
 from acclimate.runs.directory import Run
 from acclimate.runs.evaluation import BothDirections, Classifier
 from acclimate.runs.features import Encoders, FeatureStore, Set
+from acclimate.runs.kept import DomainName, DomainRecord, Kept, read_records
 from acclimate.runs.kinds import KINDS, Kind, is_paper_stage, recipe, self_trains
 from acclimate.runs.translation import Translator
 from acclimate.training.engine import Engine, seed_for
-from acclimate.training.state import load_tree
-
-DomainName = Literal["source", "target"]
+from acclimate.training.state import load_tree, read_json
 
 
 class Adaptation:
@@ -49,6 +47,8 @@ class Adaptation:
     def __init__(self, run: Run | str | Path, device: str | None = None) -> None:
         self.run = run if isinstance(run, Run) else Run(run)
         stored = self.run.config
+        if missing := {"source", "target", "method", "preset", "config", "device", "data_root"} - stored.keys():
+            raise RunError(f"{self.run.path / 'config.json'} is damaged: it has no {min(missing)}")
         self.method_class = find_method(stored["method"])
         config_class = find_config(stored["method"])
         if unknown := stored["config"].keys() - {item.name for item in fields(config_class)}:
@@ -62,20 +62,54 @@ class Adaptation:
         return DataOptions.of(self.config, Path(self.run.config["data_root"]))
 
     @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """The class names, in the order of the labels: the source's when the run was started."""
+        return tuple(self.run.config.get("classes") or self.source.classes)
+
+    @cached_property
+    def records(self) -> Mapping[str, DomainRecord]:
+        """What source and target were when the run began to work; none before, and in runs older than these records."""
+        return read_records(self.run.data)
+
+    @cached_property
     def source(self) -> Domain:
         """The source domain."""
-        return open_domain(self.run.config["source"], self.data_options)
+        return self._domain("source", None)
 
     @cached_property
     def target(self) -> Domain:
         """The target domain. Methods never get this, only :attr:`data`."""
-        return open_domain(self.run.config["target"], self.data_options, self.source.classes)
+        return self._domain("target", self.classes)
+
+    def _domain(self, name: DomainName, classes: Sequence[str] | None) -> Domain:
+        """Open a domain; where the run is over, or its files are gone, as the cache or the run itself has it.
+
+        Raises
+        ------
+        DataError
+            It cannot be opened.
+        """
+        record, is_over = self.records.get(name), (self.run.path / "result.json").exists()
+        try:
+            if record is None or not is_over:
+                return open_domain(self.run.config[name], self.data_options, classes)
+            return Kept(record, self.data_options, self.run.samples(name))
+        except DataError:
+            if record is None or is_over:
+                raise
+            return Kept(record, self.data_options, self.run.samples(name))
+
+    @property
+    def seen_options(self) -> DataOptions:
+        """How the run reads images like its target's: of more than 8 bits on the target's scale."""
+        record = self.records.get("target")
+        return replace(self.data_options, levels=record.levels if record else None)
 
     @property
     def task(self) -> Task:
         """Image shape and classes."""
         size = self.encoders.size if self.encoders and self.method_class.takes_features else 0
-        return Task(self.config.channels, self.config.image_size, self.source.classes, size)
+        return Task(self.config.channels, self.config.image_size, self.classes, size)
 
     def classifier_task(self, kind: Kind) -> Task:
         """Return the task as a kind of classifier sees it."""
@@ -179,7 +213,7 @@ class Adaptation:
     def own_kind(self) -> Kind:
         """The kind of classifier that the run is about: what its method makes, or what a choice has taken."""
         if self.method_class.chooses and self.run.choice.exists():
-            kind: Kind = json.loads(self.run.choice.read_text())["taken"]["kind"]
+            kind: Kind = read_json(self.run.choice)["taken"]["kind"]
             return kind
         if self.method_class.adapts:
             return "adapted"
@@ -201,7 +235,7 @@ class Adaptation:
             return max(snapshots)
         if not self.run.selection.exists():
             raise RunError(f"{self.run.path} has chosen no snapshot yet: {unfinished}")
-        return int(json.loads(self.run.selection.read_text())["chosen"])
+        return int(read_json(self.run.selection)["chosen"])
 
     @property
     def method_decides(self) -> bool:
@@ -279,7 +313,7 @@ class Adaptation:
         """
         kind = kind or self.own_kind
         if kind == "adapted" and self.uses_both_directions and self.run.directions.exists():
-            return self.both_directions(float(json.loads(self.run.directions.read_text())["weight"]))
+            return self.both_directions(float(read_json(self.run.directions)["weight"]))
         return self._classifier(kind, trainings)
 
     def calibrated(self) -> Classifier:
@@ -317,7 +351,7 @@ class Adaptation:
         """
         if not self.run.choice.exists():
             raise RunError(f"{self.run.path} has chosen nothing yet: acclimate run --resume {self.run.path}")
-        taken = json.loads(self.run.choice.read_text())["taken"]
+        taken = read_json(self.run.choice)["taken"]
         run = Adaptation(self.run.candidate(taken["run"])) if taken["run"] else self
         run.engine = self.engine
         return run, taken["kind"]

@@ -2,7 +2,9 @@
 
 ::
 
-    config.json       source, target, method, preset, every setting
+    config.json       source, target, classes, method, preset, every setting
+    data.json         what source and target were when the run began
+    samples/          a few of their images at the working size
     metrics.jsonl     one line a logged step
     checkpoints/      the last full training states of the phase that is under way
     snapshots/        the translator's weights over training
@@ -19,16 +21,22 @@
 
 from __future__ import annotations
 
-import fcntl
-import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import shutil
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from acclimate.errors import RunError, did_you_mean
+from acclimate.runs.locking import locked
 from acclimate.training.record import TrainingRecord
-from acclimate.training.state import write_json
+from acclimate.training.state import read_json, write_json
+
+WORK = ("checkpoints", "snapshots", "models", "candidates", "translated", "choice.json", "result.json")
+"""What a run has that has trained something."""
+
+BEGINNINGS = ("data.json", "metrics.jsonl", "statistics", "samples", "tensorboard")
+"""What a run may have before."""
 
 
 class Run(TrainingRecord):
@@ -54,7 +62,7 @@ class Run(TrainingRecord):
 
     @classmethod
     def create(cls, path: Path, config: Mapping[str, Any]) -> Run:
-        """Make a new run directory.
+        """Make a new run directory; a run in which nothing was trained yet is begun anew.
 
         Raises
         ------
@@ -62,9 +70,18 @@ class Run(TrainingRecord):
             ``path`` holds another run, or files that are no run's.
         """
         if (path / "config.json").exists():
-            raise RunError(
-                f"{path} holds another run: resume it with --resume {path}, or name another folder with --out"
-            )
+            if any((path / name).exists() for name in WORK):
+                raise RunError(
+                    f"{path} holds another run: resume it with --resume {path}, or name another folder with --out"
+                )
+            with cls(path).lock():  # not while it reads its images
+                for name in BEGINNINGS:
+                    if (path / name).is_dir():
+                        shutil.rmtree(path / name)
+                    else:
+                        (path / name).unlink(missing_ok=True)
+                write_json(path / "config.json", config)
+            return cls(path)
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise RunError(f"{path} is not empty: name another folder with --out")
         write_json(path / "config.json", config)
@@ -72,8 +89,16 @@ class Run(TrainingRecord):
 
     @property
     def config(self) -> dict[str, Any]:
-        """What the run was started with."""
-        value: dict[str, Any] = json.loads((self.path / "config.json").read_text())
+        """What the run was started with.
+
+        Raises
+        ------
+        RunError
+            The file is damaged.
+        """
+        value: dict[str, Any] = read_json(self.path / "config.json")
+        if not isinstance(value, dict):
+            raise RunError(f"{self.path / 'config.json'} is damaged: it is no JSON object")
         return value
 
     @property
@@ -88,11 +113,12 @@ class Run(TrainingRecord):
         path = self.path / "result.json"
         if not path.exists():
             raise RunError(f"{self.path} has not finished: go on with acclimate run --resume {self.path}")
-        value: dict[str, Any] = json.loads(path.read_text())
+        value: dict[str, Any] = read_json(path)
+        if not isinstance(value, dict) or "accuracy" not in value:
+            raise RunError(f"{path} is damaged: it is no result")
         return value
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self) -> AbstractContextManager[None]:
         """Keep other processes from training in this directory meanwhile.
 
         Raises
@@ -100,12 +126,16 @@ class Run(TrainingRecord):
         RunError
             Another process is training here.
         """
-        with open(self.path / ".lock", "w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise RunError(f"another process is training in {self.path}") from None
-            yield
+        return locked(self.path / ".lock")
+
+    @property
+    def data(self) -> Path:
+        """The file that says what source and target were."""
+        return self.path / "data.json"
+
+    def samples(self, of: str) -> Path:
+        """Return the folder with a few of a domain's images."""
+        return self.path / "samples" / of
 
     def model(self, name: str) -> Path:
         """Return where a model's weights lie or will lie."""

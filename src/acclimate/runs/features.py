@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
@@ -33,7 +32,7 @@ from acclimate.networks.backbones import BackboneFeatures
 from acclimate.networks.domain_statistics import measure_statistics
 from acclimate.progress import progress
 from acclimate.training.engine import Engine, in_parts
-from acclimate.training.state import load_tree, save_tree, write_json
+from acclimate.training.state import load_tree, read_json, save_tree, write_json
 
 Set = TypeVar("Set", Images, LabelledImages)
 
@@ -100,7 +99,7 @@ class FeatureStore:
     def seconds(self, images: Images | LabelledImages) -> float:
         """Return what computing a set took when it was computed; 0 for a set that is not kept."""
         path = self.folder / f"{_name_of(_digests(images.pixels))}.json"
-        return float(json.loads(path.read_text())["seconds"]) if path.exists() else 0.0
+        return float(read_json(path)["seconds"]) if path.exists() else 0.0
 
     def _kept(self, pixels: Tensor, digests: NDArray[np.uint8], what: str) -> Tensor:
         """Return features from the cache, or write them there first, float32 ``[N, size]``, memory-mapped."""

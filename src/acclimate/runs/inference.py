@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from acclimate.data.domains import DOMAINS, Domain, check_pair, open_domain
+from acclimate.data.domains import DOMAINS, DataOptions, Domain, check_classes, open_domain
 from acclimate.data.domains.base import SPLITS, SplitName
 from acclimate.data.images import read_image, read_whole, write_png
 from acclimate.data.listing import image_files
@@ -22,6 +24,7 @@ from acclimate.runs.familiar import familiarity
 from acclimate.runs.last_features import last_features
 from acclimate.runs.translation import Translator
 from acclimate.training.engine import seed_for
+from acclimate.training.state import writing
 from acclimate.trust.familiarity import ALIEN, Familiarity
 
 FEW = 5
@@ -32,7 +35,7 @@ def translate_files(adaptation: Adaptation, source: str | Path, output: Path, sn
     """Redraw a domain's or folder's images as PNG files below ``output``; return how many.
 
     A folder's images keep their relative paths, and their sizes where the method redraws images of any size; a domain's
-    go to ``SPLIT/CLASS/NUMBER.png``.
+    go to ``SPLIT/CLASS/NUMBER.png``. The folder appears when it is whole.
 
     Raises
     ------
@@ -41,10 +44,26 @@ def translate_files(adaptation: Adaptation, source: str | Path, output: Path, sn
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise DataError(f"{output} is not empty: name another folder")
+    output = output.resolve()
+    partial = output.with_name(f".{output.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        with writing(output):
+            count = _translate(adaptation, source, partial, snapshot)
+            partial.mkdir(parents=True, exist_ok=True)
+            if output.exists():
+                output.rmdir()
+            partial.rename(output)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return count
+
+
+def _translate(adaptation: Adaptation, source: str | Path, output: Path, snapshot: int | None) -> int:
     translator = adaptation.translator(snapshot)
     if translator.method.redraws_any_size and Path(source).expanduser().is_dir() and str(source) not in DOMAINS:
         return _translate_whole(adaptation, translator, Path(source).expanduser(), output)
-    domain = open_domain(source, adaptation.data_options, adaptation.source.classes)
+    domain = open_domain(source, _source_options(adaptation), adaptation.classes)
     written: set[Path] = set()
     for split in SPLITS:
         images = domain.images(split)
@@ -62,11 +81,12 @@ def _translate_whole(adaptation: Adaptation, translator: Translator, folder: Pat
     files, written = image_files(folder), set[Path]()
     if not files:
         raise DataError(f"no image in {folder} or below it")
+    levels = _source_options(adaptation).levels
     seed = seed_for(adaptation.config.seed, "files")
     with adaptation.engine.seeded(seed), progress("translating", len(files), unit="images") as bar:
         for file in files:
             try:
-                pixels = read_whole(file, adaptation.config.channels)
+                pixels = read_whole(file, adaptation.config.channels, levels)
             except DataError as error:
                 say(f"skipped {error}")
             else:
@@ -75,8 +95,15 @@ def _translate_whole(adaptation: Adaptation, translator: Translator, folder: Pat
     return len(written)
 
 
+def _source_options(adaptation: Adaptation) -> DataOptions:
+    """Return how the run reads images like its source's: of more than 8 bits on the source's scale."""
+    record = adaptation.records.get("source")
+    return replace(adaptation.data_options, levels=record.levels if record else None)
+
+
 def _write(pixels: Tensor, output: Path, name: Path, written: set[Path]) -> None:
-    """Write an image as a PNG file of its name below ``output``, and note it."""
+    """Write an image as a PNG file of its name below ``output``, wherever it came from, and note it."""
+    name = Path(*(part for part in name.parts if part not in (name.anchor, "..")))
     file = output / name.with_suffix(".png")
     if file in written:  # a.jpg beside a.png
         file = output / name.with_name(f"{name.name}.png")
@@ -140,12 +167,13 @@ def _batches(adaptation: Adaptation, paths: Sequence[Path], strict: bool) -> Ite
         if not path.exists():
             raise DataError(f"no such file or folder: {path}")
         files += image_files(path) if path.is_dir() else [path]
-    config, readable = adaptation.config, 0
+    options, readable = adaptation.seen_options, 0
+    size, channels, how = options.image_size, options.channels, (options.fit, options.interpolation, options.levels)
     for start in range(0, len(files), EVALUATION_BATCH):
         names, images = [], []
         for file in files[start : start + EVALUATION_BATCH]:
             try:
-                images.append(read_image(file, config.image_size, config.channels, config.fit, config.interpolation))
+                images.append(read_image(file, size, channels, *how))
                 names.append(file)
             except DataError as error:
                 if strict:
@@ -169,15 +197,17 @@ def _file_names(domain: Domain, split: SplitName) -> list[Path]:
 def measure(adaptation: Adaptation, domain: str | Path | None = None) -> dict[str, Any]:
     """Measure every trained classifier on a labelled domain's test images; the run's target by default.
 
+    A folder, or a table, is measured whole, unless it has a test split of its own.
+
     Raises
     ------
     DataError
         The domain has other classes, or no labels.
     """
-    classes = adaptation.source.classes
-    tested = adaptation.target if domain is None else open_domain(domain, adaptation.data_options, classes)
-    check_pair(adaptation.source, tested)
-    if not tested.has_labels:
+    classes, options = adaptation.classes, replace(adaptation.seen_options, whole=True)
+    tested = adaptation.target if domain is None else open_domain(domain, options, classes)
+    check_classes(classes, tested)
+    if not tested.has_labelled("test"):
         raise DataError(f"{tested.name} has no labels of the classes {', '.join(classes[:12])}: nothing to measure")
     test = tested.labelled("test")
     accuracy = {kind: summary(adaptation.classifier(kind).accuracies(test)) for kind in adaptation.trained_kinds()}

@@ -15,6 +15,9 @@ from acclimate.training.engine import Engine
 SHARE = 0.5
 """Sets fit up to this share of a GPU's free memory, or of the machine's physical memory where a CPU computes."""
 
+UNKNOWN_MEMORY = 8 * 2**30
+"""Bytes that a machine is taken to have which does not say."""
+
 AHEAD = 2
 """Steps that batches are gathered ahead."""
 
@@ -76,4 +79,8 @@ def fits(size: int, device: torch.device) -> bool:
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # kept by torch
         return size <= SHARE * (torch.cuda.mem_get_info(device)[0] + unused)
-    return size <= SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # Windows
+        memory = UNKNOWN_MEMORY
+    return size <= SHARE * memory

@@ -28,7 +28,7 @@ class MetricsLog:
         if group.first and path.exists():  # drop what an interrupted process logged beyond its last checkpoint
             kept = [entry for entry in record.metrics() if entry["phase"] != phase or entry["step"] <= done]
             write_atomic(path, "".join(json.dumps(entry) + "\n" for entry in kept).encode())
-        self.file = open(path, "a")  # noqa: SIM115 (closed by __exit__)
+        self.file = open(path, "a", encoding="utf-8")  # noqa: SIM115 (closed by __exit__)
         self.board = _tensorboard(record, done) if group.first else None
 
     def add(self, values: Mapping[str, Tensor]) -> None:

@@ -55,8 +55,13 @@ class TrainingRecord:
             raise error
         return None
 
+    def keep_last_checkpoint(self, phase: str) -> None:
+        """Remove a finished phase's states but the last, from which it can be extended."""
+        for path in self.checkpoints(phase)[:-1]:
+            path.unlink()
+
     def drop_checkpoints(self, phase: str) -> None:
-        """Remove a finished phase's states."""
+        """Remove a phase's states."""
         folder = self.path / "checkpoints" / phase
         for path in folder.glob("*"):
             path.unlink()
@@ -72,10 +77,19 @@ class TrainingRecord:
         return {int(path.stem): path for path in sorted((self.path / "snapshots").glob("*.safetensors"))}
 
     def metrics(self, phase: str | None = None) -> Iterator[dict[str, Any]]:
-        """Yield the logged steps, of one phase or of all."""
+        """Yield the logged steps, of one phase or of all; lines that are torn, by a crash or a full disk, are not."""
         path = self.path / "metrics.jsonl"
         if path.exists():
-            for line in path.read_text().splitlines():
-                entry = json.loads(line)
-                if phase is None or entry["phase"] == phase:
+            for line in path.read_bytes().split(b"\n"):
+                entry = _entry(line)
+                if entry is not None and phase in (None, entry["phase"]):
                     yield entry
+
+
+def _entry(line: bytes) -> dict[str, Any] | None:
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    is_one = isinstance(entry, dict) and isinstance(entry.get("phase"), str) and isinstance(entry.get("step"), int)
+    return entry if is_one else None

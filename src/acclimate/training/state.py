@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -55,16 +58,43 @@ def write_atomic(path: Path, data: bytes | Iterable[bytes | memoryview]) -> None
             partial.unlink(missing_ok=True)
 
 
+SEAL = "sha256"
+"""Of a JSON object written here, the key of its own checksum: damage that leaves it JSON is seen."""
+
+
 def write_json(path: Path, value: object) -> None:
-    """Write a value as indented JSON, atomically."""
+    """Write a value as indented JSON, atomically; an object with its checksum."""
+    if isinstance(value, dict):
+        value = value | {SEAL: _seal(value)}
     write_atomic(path, (json.dumps(value, indent=1) + "\n").encode())
+
+
+def _seal(value: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
+
+
+def read_json(path: Traversable) -> Any:
+    """Read what :func:`write_json` wrote; what has no checksum is taken as it is.
+
+    Raises
+    ------
+    RunError
+        The file is missing, damaged or changed.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(f"cannot read {path}: {error}") from None
+    if isinstance(value, dict) and (seal := value.pop(SEAL, None)) is not None and seal != _seal(value):
+        raise RunError(f"{path} is damaged or was edited: without its line {SEAL} it is taken as it is")
+    return value
 
 
 def save_tree(path: Path, tree: Any) -> None:
     """Save nested dicts, lists and tuples of tensors, numbers, strings, booleans and None, atomically."""
     tensors: dict[str, Tensor] = {}
-    skeleton = _strip(tree, "", tensors)
-    write_atomic(path, save(tensors, metadata={"tree": json.dumps(skeleton)}))
+    skeleton = json.dumps(_strip(tree, "", tensors))
+    write_atomic(path, save(tensors, metadata={"tree": f"{skeleton}\n{_checksum(skeleton, tensors)}"}))
 
 
 def load_tree(path: Path) -> Any:
@@ -77,11 +107,20 @@ def load_tree(path: Path) -> Any:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            skeleton = json.loads(file.metadata()["tree"])
+            skeleton, _, checksum = file.metadata()["tree"].partition("\n")  # one key: several come in any order
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        if checksum not in ("", _checksum(skeleton, tensors)):
+            raise ValueError("what it holds is not what was written")
+        return _restore(json.loads(skeleton), tensors)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise RunError(f"cannot read {path}: {error}") from None
-    return _restore(skeleton, tensors)
+
+
+def _checksum(skeleton: str, tensors: Mapping[str, Tensor]) -> str:
+    found = zlib.crc32(skeleton.encode())
+    for name in sorted(tensors):
+        found = zlib.crc32(tensors[name].contiguous().reshape(-1).view(torch.uint8).numpy().data, found)
+    return f"{found:08x}"
 
 
 def _strip(node: Any, name: str, tensors: dict[str, Tensor]) -> Any:

@@ -139,7 +139,7 @@ def recommend(adapted: Mapping[str, Any], unadapted: Mapping[str, Any]) -> dict[
 @cache
 def _shipped() -> dict[str, Any]:
     """Return what is shipped: a model for each, and how far the forecast gains of adaptation are off."""
-    stored: dict[str, Any] = json.loads(files(__package__).joinpath("forecast.json").read_text())
+    stored: dict[str, Any] = json.loads(files(__package__).joinpath("forecast.json").read_text(encoding="utf-8"))
     return stored | {name: ForecastModel(**stored[name]) for name in EVIDENCE}
 
 

@@ -18,7 +18,7 @@ from acclimate.data.domains.usps import USPS
 from acclimate.data.sets import Images, LabelledImages
 from acclimate.errors import DataError, did_you_mean
 
-__all__ = ["DOMAINS", "DataOptions", "Domain", "Images", "LabelledImages", "check_pair", "open_domain"]
+__all__ = ["DOMAINS", "DataOptions", "Domain", "Images", "LabelledImages", "check_classes", "open_domain"]
 
 DOMAINS: dict[str, type[Domain]] = {
     domain.name: domain for domain in (Digits, DigitsM, MNIST, MNISTM, SVHN, SVHN8k, USPS)
@@ -69,16 +69,14 @@ def open_own(name: str | Path) -> Folder | Manifest | None:
     return Manifest(path, classes=()) if path.suffix in SUFFIXES else None
 
 
-def check_pair(source: Domain, target: Domain) -> None:
-    """Check that two domains have the same classes.
+def check_classes(classes: Sequence[str], domain: Domain, of: str = "the run") -> None:
+    """Check that a domain has certain classes.
 
     Raises
     ------
     DataError
-        They have not.
+        It has others.
     """
-    if source.classes != target.classes:
-        shown = [", ".join(domain.classes[:12]) for domain in (source, target)]
-        raise DataError(
-            f"{source.name} has the classes {shown[0]}; {target.name} has {shown[1]}: they must be the same"
-        )
+    if tuple(classes) != domain.classes:
+        ours, theirs = (", ".join(names[:12]) for names in (classes, domain.classes))
+        raise DataError(f"{of} has the classes {ours}; {domain.name} has {theirs}: they must be the same")

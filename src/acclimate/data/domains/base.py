@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -23,7 +24,8 @@ from acclimate.data.download import RemoteFile, ensure_all
 from acclimate.data.images import Levels, from_arrays
 from acclimate.data.sets import UNKNOWN_LABEL, Images, LabelledImages
 from acclimate.errors import DataError
-from acclimate.training.state import write_json, writing
+from acclimate.progress import say
+from acclimate.training.state import read_json, write_json, writing
 
 SplitName = Literal["train", "val", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
@@ -32,8 +34,27 @@ CACHE_VERSION = 3
 
 
 def cache_root() -> Path:
-    """Where images at the working size are kept: ``$ACCLIMATE_CACHE`` or the user's cache folder."""
-    return Path(os.environ.get("ACCLIMATE_CACHE") or user_cache_path("acclimate"))
+    """Where images at the working size are kept: ``$ACCLIMATE_CACHE`` or the user's cache folder.
+
+    Where the user's cannot be written to, a folder for temporary files.
+    """
+    named = os.environ.get("ACCLIMATE_CACHE")
+    return Path(named) if named else _own_cache(user_cache_path("acclimate"))
+
+
+@cache
+def _own_cache(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        user = os.getuid() if hasattr(os, "getuid") else "user"
+        instead = Path(tempfile.gettempdir(), f"acclimate-{user}")
+        say(
+            f"{folder} cannot be written to: images are cached in {instead} ({error.strerror}; or set $ACCLIMATE_CACHE)"
+        )
+        return instead
 
 
 def default_data_root() -> Path:
@@ -232,7 +253,7 @@ class Domain(ABC):
 
     def manifest(self) -> dict[str, object]:
         """Return name, split sizes, md5 of the native content, and notes."""
-        result: dict[str, object] = json.loads((self.prepare() / "manifest.json").read_text())
+        result: dict[str, object] = read_json(self.prepare() / "manifest.json")
         return result
 
     def sizes(self) -> dict[str, int]:
@@ -257,7 +278,7 @@ class Domain(ABC):
     def names(self, split: SplitName) -> list[str] | None:
         """Return the images' own names, such as relative paths, or None where they have none."""
         path = self.prepare() / f"{split}.names.json"
-        return json.loads(path.read_text()) if path.exists() else None
+        return read_json(path) if path.exists() else None
 
     @property
     def has_labels(self) -> bool:

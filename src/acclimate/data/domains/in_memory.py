@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -19,6 +18,7 @@ from acclimate.data.domains.own import OwnImages
 from acclimate.data.domains.tree import Item, split_name
 from acclimate.data.images import Survey, fit_image, survey_images
 from acclimate.errors import DataError
+from acclimate.training.state import read_json
 
 PREFIX = "memory:"
 """Begins the name by which a run knows images that were handed over in Python."""
@@ -209,7 +209,7 @@ class Remembered(Domain):
         wanted = None if classes is None else list(classes)
         found = (cache_root() / "prepared").glob(f"{self.slug}-{self.options.image_size}px-*/manifest.json")
         for path in sorted(found):
-            known = json.loads(path.read_text())["classes"]
+            known = read_json(path)["classes"]
             if wanted in (None, known):
                 self.classes, self._folder = tuple(known), path.parent
                 return

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
+import math
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from acclimate.data.archive import unpack
 from acclimate.data.domains.base import Domain, RawSplit, shuffled
 from acclimate.data.download import RemoteFile
 from acclimate.errors import DataError
@@ -66,14 +67,12 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     DataError
         The file is no idx file of unsigned bytes, or is cut off.
     """
-    data = path.read_bytes()
-    if data[:2] == b"\x1f\x8b":
-        data = gzip.decompress(data)
+    data = unpack(path)
     if len(data) < 4 or data[:3] != b"\x00\x00\x08":
         raise DataError(f"{path}: not an idx file of unsigned bytes")
     dimensions = data[3]
     shape = tuple(int.from_bytes(data[4 + 4 * i : 8 + 4 * i], "big") for i in range(dimensions))
-    values = np.frombuffer(data, dtype=np.uint8, offset=4 + 4 * dimensions)
-    if values.size != np.prod(shape, dtype=np.int64):
+    values = np.frombuffer(data[4 + 4 * dimensions :], dtype=np.uint8)
+    if values.size != math.prod(shape):
         raise DataError(f"{path}: holds {values.size:,} values, its header says {'x'.join(map(str, shape))}")
     return values.reshape(shape)

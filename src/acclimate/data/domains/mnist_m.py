@@ -15,6 +15,7 @@ from acclimate.data.archive import read_archive
 from acclimate.data.domains.base import Domain, RawSplit
 from acclimate.data.domains.mnist import DIGITS, MNIST, read_mnist
 from acclimate.data.download import RemoteFile
+from acclimate.errors import DataError
 
 _BSDS_PAGE = "https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/resources.html"
 _PHOTOS = "BSR/BSDS500/data/images/{}/*.jpg"
@@ -68,7 +69,10 @@ def read_photos(path: Path) -> dict[str, list[NDArray[np.uint8]]]:
     """Decode BSDS500's photos, uint8 ``[H, W, 3]``, by name; 300 for ``train`` (train and val), 200 for ``test``."""
     photos: dict[str, list[NDArray[np.uint8]]] = {"train": [], "test": []}
     for name, content in sorted(read_archive(path, _PHOTOS.format("*"))):
-        photo = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+        try:
+            photo = np.asarray(Image.open(io.BytesIO(content), formats=["JPEG", "PNG"]).convert("RGB"))
+        except Exception as error:  # a decoder may raise anything on what it was not made for
+            raise DataError(f"{path}: its member {name} is no readable photo ({error})") from None
         photos["test" if "/images/test/" in name else "train"].append(photo)
     return photos
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import bz2
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from acclimate.data.archive import unpack
 from acclimate.data.domains.base import Domain, RawSplit, content_checksum, shuffled
 from acclimate.data.domains.mnist import DIGITS
 from acclimate.data.download import RemoteFile
@@ -66,19 +66,17 @@ def read_libsvm(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         The file is cut off, or a line does not have this form.
     """
     pixels, labels = [], []
-    try:
-        lines = bz2.decompress(path.read_bytes()).splitlines()
-    except (OSError, EOFError, ValueError) as error:
-        raise DataError(f"{path}: damaged or cut off ({error})") from None
-    for number, line in enumerate(lines, 1):
-        label, *features = line.split()
+    for number, line in enumerate(unpack(path, max_bytes=1 << 28).splitlines(), 1):
         values = np.zeros(256)
         try:
+            label, *features = line.split()
             for feature in features:
                 index, value = feature.split(b":")
                 values[int(index) - 1] = float(value)
             labels.append(int(float(label)) - 1)
-        except (ValueError, IndexError):
+            if not (np.isfinite(values).all() and 0 <= labels[-1] <= 9):
+                raise ValueError
+        except (ValueError, IndexError, OverflowError):
             raise DataError(f"{path}: line {number} is not a USPS digit in LIBSVM's format") from None
         pixels.append(values)
     scaled = np.rint((np.array(pixels) + 1.0) * 127.5).clip(0, 255).astype(np.uint8)

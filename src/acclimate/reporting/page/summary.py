@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from acclimate.methods import find_config
 from acclimate.reporting.accuracies import KIND_NAMES, accuracies
 from acclimate.reporting.analysis import Analysis
 from acclimate.runs.adaptation import Adaptation
+from acclimate.training.state import read_json
 
 MEANINGS = {
     "source-only": "a classifier without adaptation, trained as in the paper",
@@ -104,7 +104,7 @@ class Summary:
         self.bars = bars(self.result, self.kind)
         self.verdict, self.gap_closed = verdict(self.result, self.kind, self.bars), gap_closed(self.bars)
         path = self.path / "selection.json"
-        self.selection: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
+        self.selection: dict[str, Any] | None = read_json(path) if path.exists() else None
 
     @property
     def protocol(self) -> list[tuple[str, str]]:
