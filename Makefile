@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 PACS ?= ../shared/data/pacs
 
-.PHONY: demo photos test lint readme clean
+.PHONY: demo photos test torture lint readme clean
 
 demo: .venv/runtime  ## Run the whole method on the embedded digits: four minutes
 	@if [ -e runs/demo/config.json ]; then $(BIN)/acclimate run --resume runs/demo; \
@@ -17,6 +17,9 @@ photos: .venv/runtime  ## Adapt from the sketches of PACS to its photos, for tho
 
 test: .venv/dev  ## Run the tests
 	$(BIN)/python -m pytest
+
+torture: .venv/dev  ## Damaged and hostile files, kills, a full disk: ten minutes; the summary is in docs/results
+	$(BIN)/python -m torture --out docs/results/torture.json
 
 lint: .venv/dev  ## Check style and types
 	$(BIN)/ruff check .

@@ -296,6 +296,7 @@ def _attempt(read: Callable[[], Any]) -> str:
 def _work(part: tuple[int, int], folder: Path, run: Path, scale: float, results: Any) -> None:
     """Try every case of one of some processes; tell the parent of each before and after."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libtiff tells of damage by itself
     originals = Originals(folder / str(part[0]), run)
     for kind, seed in _cases(scale, *part):
         results.put((part[0], kind, seed, None))

@@ -16,7 +16,7 @@ from torture.work import SETTINGS, acclimate, content, flags
 KILLS = {"run": 34, "run self-training": 14, "prepare": 12, "translate": 10, "select": 10, "report": 10, "bench": 10}
 """How often each command is killed."""
 
-LONGEST = 7.0
+LONGEST = 6.0
 """Seconds that a process is let live at most, so that one run is killed many times."""
 
 STARTS = 5

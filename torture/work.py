@@ -16,9 +16,9 @@ from acclimate.training.state import load_tree, read_json
 
 SETTINGS = {
     "preset": "demo",
-    "image-size": 16,
-    "steps": 60,
-    "stage-steps": 60,
+    "image-size": 8,
+    "steps": 24,
+    "stage-steps": 24,
     "ramp-start": 10,
     "ramp-end": 20,
     "checkpoint-every": 7,
@@ -39,6 +39,9 @@ SETTINGS = {
 VOLATILE = {"seconds", "peak_memory_mb", "created", "sha256"}
 """Keys of files that tell of times and machines."""
 
+OF_TIMES = (".lock", ".log", "method.json")
+"""Files that tell of nothing else."""
+
 
 def make_folders(folder: Path, count: int = 30) -> tuple[Path, Path]:
     """Write a labelled folder and one of the same shapes in another style."""
@@ -58,7 +61,7 @@ def make_folders(folder: Path, count: int = 30) -> tuple[Path, Path]:
 
 def flags(settings: dict[str, object]) -> list[str]:
     """Return settings as the command line has them."""
-    return [f"--{name}={value}" for name, value in settings.items()]
+    return [f"--no-{name}" if value is False else f"--{name}={value}" for name, value in settings.items()]
 
 
 def acclimate(*arguments: object, cache: Path) -> subprocess.Popen[bytes]:
@@ -73,7 +76,7 @@ def content(folder: Path) -> dict[str, str]:
     found = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
-        if not path.is_file() or name.endswith((".lock", ".log")) or name.startswith(("tensorboard", "checkpoints")):
+        if not path.is_file() or name.endswith(OF_TIMES) or {"tensorboard", "checkpoints"} & set(path.parts):
             continue
         if path.suffix == ".json":
             told = repr(_stable(read_json(path)))

@@ -11,6 +11,9 @@ from typing import Protocol
 
 LOG_SECONDS = 30.0
 
+OF_ANOTHER = "ACCLIMATE_CHILD"
+"""The environment variable of a process that another one, such as ``bench``, has started."""
+
 
 class Bar(Protocol):
     """What :func:`progress` yields."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -66,6 +68,39 @@ def test_an_interrupted_matrix_goes_on(tmp_path: Path) -> None:
     (cell,) = wanted.cells()
     assert "--resume" in wanted.arguments(cell)
     assert list((metrics.parent / "checkpoints" / "translator").glob("*.safetensors"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
+def test_a_cell_stops_when_the_matrix_is_killed_and_the_next_one_takes_over(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "acclimate", "bench", "--pairs=digits:digits-m", "--methods=cyclegan", "--seeds=1"]
+    command += [f"--out={tmp_path / 'bench'}", "--threads=1", "--no-estimate"]
+    command += [f"--set={name}={value}" for name, value in (SETTINGS | {"steps": "100000", "snapshots": "1"}).items()]
+
+    def at_work() -> list[str]:
+        found = []
+        for process in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                found.append((process / "cmdline").read_text())
+        return [text for text in found if str(tmp_path) in text]
+
+    def wait(until: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 120
+        while not until() and time.monotonic() < deadline:
+            time.sleep(0.2)
+
+    metrics = tmp_path / "bench" / "digits-digits-m-cyclegan-0" / "metrics.jsonl"
+    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    wait(lambda: metrics.exists() and bool(metrics.read_text()))
+    process.kill()
+    process.communicate()
+    steps = len(metrics.read_text())
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    wait(lambda: len(metrics.read_text()) > 2 * steps)
+    assert len([line for line in at_work() if "\0run\0" in line]) == 1
+    process.send_signal(signal.SIGTERM)
+    assert "the same command goes on" in process.communicate(timeout=120)[1]
+    wait(lambda: not at_work())
+    assert not at_work()
 
 
 def test_cells_come_seed_by_seed() -> None:

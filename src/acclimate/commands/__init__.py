@@ -11,6 +11,7 @@ import io
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from typing import NoReturn
@@ -24,7 +25,7 @@ from acclimate.commands.review import figures, report, select
 from acclimate.commands.run import run_command
 from acclimate.commands.use import check, evaluate, export, predict, translate
 from acclimate.errors import AcclimateError
-from acclimate.progress import say
+from acclimate.progress import OF_ANOTHER, say
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -32,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     _write_anything()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if OF_ANOTHER in os.environ:
+        threading.Thread(target=_stop_with_the_parent, daemon=True).start()
     try:
         build_app(tokens)(tokens)
     except AcclimateError as error:
@@ -53,6 +56,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         traceback.print_exc()
         _leave(1)
+
+
+def _stop_with_the_parent() -> None:
+    """Stop this process, as Ctrl-C does, when the one is gone that started it and holds the other end of its input."""
+    while os.read(0, 1024):  # not through sys.stdin, whose lock would be held when this process ends
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _write_anything() -> None:

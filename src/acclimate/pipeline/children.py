@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from acclimate.progress import OF_ANOTHER
+
 POLL_SECONDS = 0.5
 
 
@@ -39,15 +41,16 @@ def run_child(arguments: Sequence[str], log: Path, most: float | None = None) ->
     """Run ``acclimate`` with these arguments, its output going to a file; stop it after ``most`` seconds.
 
     It is in a session of its own, so that it gets one signal to stop, from us, and not the terminal's besides, which
-    would stop it before it has saved its state.
+    would stop it before it has saved its state. It stops by itself when we are gone: then what it reads from ends.
     """
     begin, stopped, interrupted = time.monotonic(), False, False
     with open(log, "a", encoding="utf-8") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "acclimate", *arguments],
+            stdin=subprocess.PIPE,
             stdout=file,
             stderr=file,
-            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            env=os.environ | {"PYTHONUNBUFFERED": "1", OF_ANOTHER: "1"},
             start_new_session=True,
         )
         try:
@@ -60,6 +63,8 @@ def run_child(arguments: Sequence[str], log: Path, most: float | None = None) ->
             interrupted = True
             process.terminate()
             process.wait()
+        assert process.stdin is not None
+        process.stdin.close()
     seconds = time.monotonic() - begin
     interrupted = interrupted or (process.returncode in (130, -2) and not stopped)
     if interrupted or stopped or process.returncode == 0:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from acclimate.data.sets import LabelledImages
@@ -163,11 +162,6 @@ def _costs(adaptation: Adaptation) -> dict[str, Any]:
         "seconds": {name: round(value, 1) for name, value in seconds.items()},
         "translation": {
             "images": sum(file["images"] for file in written) + sum(cost["images"] for cost in on_the_fly),
-            "bytes_on_disk": folder_bytes(adaptation.run.path / "translated"),
+            "bytes_on_disk": sum(path.stat().st_size for path in (adaptation.run.path / "translated").glob("*.npy")),
         },
     }
-
-
-def folder_bytes(folder: Path) -> int:
-    """Return the size of all files below ``folder``."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -129,9 +129,9 @@ def train_classifiers(adaptation: Adaptation, kind: Kind) -> None:
         if group.first:
             if shared is not None and reused:
                 model = load_tree(shared) | {"reused": True}
-            elif shared is not None:
-                save_tree(shared, model)
             save_tree(run.model(name), model)
+            if shared is not None and not reused:  # after our own, which would be reused if we stopped in between
+                save_tree(shared, model)
             if kind == "adapted" and self_trains(adaptation.config):
                 run.keep_last_checkpoint(name)
             else:

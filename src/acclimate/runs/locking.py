@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import errno
+import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from acclimate.errors import RunError
-from acclimate.progress import say
+from acclimate.progress import OF_ANOTHER, say
 from acclimate.training.state import writing
 
 TAKEN = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
 """What a system answers where another process holds the lock; anything else means that it has no locks here."""
+
+
+PATIENCE = 60.0
+"""Seconds that a process which another one started waits: one before it may be saving its state still."""
 
 
 class LockedError(RunError):
@@ -36,13 +42,20 @@ def locked(path: Path) -> Iterator[None]:
     """
     with writing(path):
         file = open(path, "a+b")  # noqa: SIM115 (closed below)
+    until = time.monotonic() + (PATIENCE if OF_ANOTHER in os.environ else 0.0)
     with file:
-        try:
-            _lock(file)
-        except OSError as error:
-            if error.errno in TAKEN:
-                raise LockedError(f"another process is at work in {path.parent}") from None
-            say(f"{path.parent}: files cannot be locked here ({error.strerror}): start no second process in it")
+        while True:
+            try:
+                _lock(file)
+            except OSError as error:
+                if error.errno not in TAKEN:
+                    say(f"{path.parent}: files cannot be locked here ({error.strerror}): start no second process in it")
+                    break
+                if time.monotonic() >= until:
+                    raise LockedError(f"another process is at work in {path.parent}") from None
+                time.sleep(0.2)
+            else:
+                break
         yield
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,9 +14,10 @@ import torch
 from torch import Tensor
 
 from acclimate.errors import NonFiniteLossError
+from acclimate.progress import say
 from acclimate.training.distributed import Processes
 from acclimate.training.record import TrainingRecord
-from acclimate.training.state import write_atomic
+from acclimate.training.state import write_atomic, writing
 
 
 class MetricsLog:
@@ -28,8 +31,9 @@ class MetricsLog:
         if group.first and path.exists():  # drop what an interrupted process logged beyond its last checkpoint
             kept = [entry for entry in record.metrics() if entry["phase"] != phase or entry["step"] <= done]
             write_atomic(path, "".join(json.dumps(entry) + "\n" for entry in kept).encode())
-        self.file = open(path, "a", encoding="utf-8")  # noqa: SIM115 (closed by __exit__)
-        self.board = _tensorboard(record, done) if group.first else None
+        with writing(path):
+            self.file = open(path, "a", encoding="utf-8")  # noqa: SIM115 (closed by __exit__)
+        self.board = Board(record.path / "tensorboard" if group.first else None, done)
 
     def add(self, values: Mapping[str, Tensor]) -> None:
         self.names = list(values)
@@ -55,25 +59,70 @@ class MetricsLog:
 
     def write_values(self, step: int, values: Mapping[str, float]) -> None:
         rounded = {name: round(value, 6) for name, value in values.items()}
-        self.file.write(json.dumps({"phase": self.phase, "step": step} | rounded) + "\n")
-        self.file.flush()
-        if self.board is not None:
-            for name, value in values.items():
-                self.board.add_scalar(f"{self.phase}/{name}", value, step)
+        with writing(self.record.path / "metrics.jsonl"):
+            self.file.write(json.dumps({"phase": self.phase, "step": step} | rounded) + "\n")
+            self.file.flush()
+        self.board.add({f"{self.phase}/{name}": value for name, value in values.items()}, step)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.file.close()
-        if self.board is not None:
-            self.board.close()
+        self.board.close()
+        with writing(self.record.path / "metrics.jsonl"):
+            self.file.close()
 
 
-def _tensorboard(record: TrainingRecord, done: int) -> Any:
-    """Return a TensorBoard writer where tensorboard is installed (the extra of that name), else None."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return None
-    return SummaryWriter(str(record.path / "tensorboard"), purge_step=done + 1 if done else None)
+class Board:
+    """TensorBoard's events, where the extra of that name is installed; a full disk ends them, not the run.
+
+    Parameters
+    ----------
+    folder
+        Where they go; None for nowhere.
+    done
+        The step that is behind us: events beyond it are of an interrupted process.
+    """
+
+    def __init__(self, folder: Path | None, done: int) -> None:
+        self._writer: Any = None
+        self._hook = threading.excepthook
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            return
+        if folder is not None:
+            threading.excepthook = self._in_its_thread
+            with self._at_risk():
+                self._writer = SummaryWriter(str(folder), purge_step=done + 1 if done else None)
+
+    def add(self, values: Mapping[str, float], step: int) -> None:
+        """Add values of a step."""
+        with self._at_risk():
+            for name, value in values.items() if self._writer is not None else ():
+                self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Write what is not written yet."""
+        with self._at_risk():
+            if self._writer is not None:
+                self._writer.close()
+        threading.excepthook = self._hook
+
+    @contextmanager
+    def _at_risk(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        if self._writer is not None:
+            say(f"TensorBoard's events are written no more: {error.strerror or error}")
+        self._writer = None
+
+    def _in_its_thread(self, what: threading.ExceptHookArgs) -> None:
+        if isinstance(what.exc_value, OSError) and type(what.thread).__module__.startswith("tensorboard"):
+            self._give_up(what.exc_value)
+        else:
+            self._hook(what)

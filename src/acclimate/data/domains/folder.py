@@ -76,7 +76,7 @@ class Folder(OwnImages):
     def stamp(self, item: Item) -> str:
         try:
             stat = (self.path / item.name).stat()
-        except OSError:
+        except (OSError, ValueError):
             return "missing"
         return f"{stat.st_size}:{stat.st_mtime_ns}"
 

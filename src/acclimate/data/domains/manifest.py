@@ -62,7 +62,7 @@ class Manifest(OwnImages):
                     for number, line in enumerate(file, 1):
                         if line.strip():
                             yield number, json.loads(line)
-        except (OSError, csv.Error, ValueError) as error:
+        except (OSError, csv.Error, ValueError, RecursionError) as error:
             raise DataError(f"cannot read {self.path}: {error}") from None
 
     def _item(self, number: int, row: Mapping[str, object]) -> Item:
@@ -91,7 +91,7 @@ class Manifest(OwnImages):
     def stamp(self, item: Item) -> str:
         try:
             stat = self._file(item).stat()
-        except OSError:
+        except (OSError, ValueError):
             return "missing"
         return f"{stat.st_size}:{stat.st_mtime_ns}"
 

@@ -71,6 +71,8 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     if len(data) < 4 or data[:3] != b"\x00\x00\x08":
         raise DataError(f"{path}: not an idx file of unsigned bytes")
     dimensions = data[3]
+    if not 1 <= dimensions <= 4:
+        raise DataError(f"{path}: its header says {dimensions} dimensions; images and labels have up to 4")
     shape = tuple(int.from_bytes(data[4 + 4 * i : 8 + 4 * i], "big") for i in range(dimensions))
     values = np.frombuffer(data[4 + 4 * dimensions :], dtype=np.uint8)
     if values.size != math.prod(shape):
