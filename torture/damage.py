@@ -276,7 +276,7 @@ def _attempt(read: Callable[[], Any]) -> str:
     def too_long(_number: int, _frame: FrameType | None) -> None:
         raise HangError
 
-    signal.signal(signal.SIGALRM, too_long)
+    before = signal.signal(signal.SIGALRM, too_long)
     signal.alarm(SECONDS)
     try:
         with open(os.devnull, "w") as nothing, contextlib.redirect_stderr(nothing):
@@ -290,6 +290,7 @@ def _attempt(read: Callable[[], Any]) -> str:
         return f"{type(error).__name__}: {error} ({Path(line.filename).name}:{line.lineno})"[:400]
     finally:
         signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
     return "read"
 
 

@@ -11,6 +11,9 @@ from typing import Protocol
 
 LOG_SECONDS = 30.0
 
+WIDE = 70
+"""Columns of a terminal from which a bar has everything."""
+
 OF_ANOTHER = "ACCLIMATE_CHILD"
 """The environment variable of a process that another one, such as ``bench``, has started."""
 
@@ -48,12 +51,16 @@ def progress(description: str, total: float | None, *, done: float = 0, unit: st
         with _rich_bar(description, total, done, unit) as bar:
             yield bar
     else:
-        log = _LogBar(description, total, done, unit)
+        log = (_LineBar if "ipykernel" in sys.modules else _LogBar)(description, total, done, unit)
         yield log
         log.finish()
 
 
 class _LogBar:
+    """A line now and then."""
+
+    every = LOG_SECONDS
+
     def __init__(self, description: str, total: float | None, done: float, unit: str) -> None:
         self.description, self.total, self.done, self.unit = description, total, done, unit
         self.start, self.first, self.last = time.monotonic(), done, time.monotonic()
@@ -61,7 +68,7 @@ class _LogBar:
 
     def advance(self, amount: float = 1) -> None:
         self.done += amount
-        if time.monotonic() - self.last >= LOG_SECONDS:
+        if time.monotonic() - self.last >= self.every:
             self._log()
 
     def note(self, text: str) -> None:
@@ -72,12 +79,31 @@ class _LogBar:
             self._log()
 
     def _log(self) -> None:
+        say(self._line())
+
+    def _line(self) -> str:
         self.last = time.monotonic()
         rate = (self.done - self.first) / max(self.last - self.start, 1e-9)
         left = (self.total - self.done) / rate if self.total and rate > 0 else 0.0
         of_total = f"/{self.total:,.0f}" if self.total else ""
         eta = f", {clock(left)} left" if left >= 1 else f", took {clock(self.last - self.start)}"
-        say(f"{self.description}: {self.done:,.0f}{of_total} {self.unit}, {rate:,.1f}/s{eta}  {self.text}".rstrip())
+        return f"{self.description}: {self.done:,.0f}{of_total} {self.unit}, {rate:,.1f}/s{eta}  {self.text}".rstrip()
+
+
+class _LineBar(_LogBar):
+    """One line that is written over, as notebooks show it."""
+
+    every, width = 1.0, 0
+
+    def _log(self) -> None:
+        line = self._line()
+        print(f"\r{line:<{self.width}}", end="", file=sys.stderr, flush=True)
+        self.width = len(line)
+
+    def finish(self) -> None:
+        if self.width or time.monotonic() - self.start >= 1.0:
+            self._log()
+            print(file=sys.stderr)
 
 
 def clock(seconds: float) -> str:
@@ -104,20 +130,17 @@ def _rich_bar(description: str, total: float | None, done: float, unit: str) -> 
         BarColumn,
         MofNCompleteColumn,
         Progress,
+        ProgressColumn,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=None),
-        MofNCompleteColumn(),
-        TextColumn(unit),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}", style="dim"),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=False) as bars:
+    console = Console(stderr=True)
+    columns: list[ProgressColumn] = [TextColumn("{task.description}"), MofNCompleteColumn(), TimeRemainingColumn()]
+    if console.width >= WIDE:
+        columns[1:1] = [BarColumn(bar_width=None)]
+        columns[3:3] = [TextColumn(unit), TimeElapsedColumn(), TextColumn("left")]
+        columns.append(TextColumn("{task.fields[note]}", style="dim"))
+    with Progress(*columns, console=console, transient=False) as bars:
         yield _RichBar(bars, bars.add_task(description, total=total, completed=int(done), note=""))

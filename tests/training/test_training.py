@@ -101,6 +101,16 @@ def test_metrics_are_means_over_windows(tmp_path: Path) -> None:
     assert list(run.metrics("other")) == []
 
 
+def test_batches_without_learning_are_sized_by_their_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    large, small, vectors = torch.empty(1, 3, 224, 224), torch.empty(1, 3, 32, 32), torch.empty(1, 9)
+    assert [ENGINE.at_once(500, items) for items in (large, small, vectors)] == [10, 500, 500]
+    monkeypatch.setenv("ACCLIMATE_PIXELS_AT_ONCE", str(4 * 224**2))
+    assert [ENGINE.at_once(500, items) for items in (large, small, vectors)] == [4, 196, 500]
+    monkeypatch.setenv("ACCLIMATE_PIXELS_AT_ONCE", "many")
+    with pytest.raises(AcclimateError, match="ACCLIMATE_PIXELS_AT_ONCE is a number of pixels, not 'many'"):
+        ENGINE.at_once(500, large)
+
+
 def test_snapshots_are_kept_at_intervals(tmp_path: Path) -> None:
     run, toy = new_run(tmp_path / "run"), Toy(steps=35)
     train(toy.phase, run, ENGINE, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -60,11 +61,16 @@ class Engine:
     def at_once(self, most: int, items: Tensor) -> int:
         """Return how many of ``items``, images ``[N, C, H, W]`` or vectors, go through a network at once.
 
-        A CPU gets :data:`PIXELS_AT_ONCE`, as its memory is not asked; a GPU says itself what is too much.
+        A CPU gets :data:`PIXELS_AT_ONCE`, as its memory is not asked; a GPU says itself what is too much. The variable
+        ``$ACCLIMATE_PIXELS_AT_ONCE`` of the environment sets it for both.
         """
-        if self.device.type == "cuda" or items.ndim < 4:
+        asked = os.environ.get(PIXELS_VARIABLE, "")
+        if items.ndim < 4 or (self.device.type == "cuda" and not asked):
             return most
-        return max(1, min(most, PIXELS_AT_ONCE // (items.shape[-2] * items.shape[-1])))
+        if asked and not (asked.isdecimal() and int(asked)):
+            raise AcclimateError(f"${PIXELS_VARIABLE} is a number of pixels, not {asked!r}")
+        pixels = int(asked or PIXELS_AT_ONCE)
+        return max(1, min(most, pixels // (items.shape[-2] * items.shape[-1])))
 
     def alone(self) -> Engine:
         """Return the same without the other processes, for what one of them does by itself."""
@@ -88,6 +94,8 @@ class Engine:
         """
         network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
+
+PIXELS_VARIABLE = "ACCLIMATE_PIXELS_AT_ONCE"
 
 PIXELS_AT_ONCE = 2**19
 """Pixels of a batch on a CPU at most, where nothing is learnt: 512 images of 32 pixels, ten of 224."""

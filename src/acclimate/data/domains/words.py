@@ -53,13 +53,17 @@ def _every_class(manifest: Any) -> list[str]:
     return lines
 
 
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count:,} images"
+
+
 def _left_out(manifest: Any) -> Any:
     """Yield what was not taken, and what was changed."""
     if others := manifest["other_classes"]:
         shown = ", ".join(f"{label} ({count:,})" for label, count in list(others.items())[:SHOWN_CLASSES])
-        yield f"  {sum(others.values()):,} images of other classes, trained on but not measured: {shown}"
+        yield f"  {_images(sum(others.values()))} of other classes, trained on but not measured: {shown}"
     if manifest["left_out"]:
-        yield f"  {manifest['left_out']:,} images in no class folder, left out"
+        yield f"  {_images(manifest['left_out'])} in no class folder, left out"
     if passed_over := manifest["passed_over"]:
         shown = ", ".join(f"{count:,} {kind}" for kind, count in list(passed_over.items())[:SHOWN_CLASSES])
         yield f"  passed over: {shown}"
