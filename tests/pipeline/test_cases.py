@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ import torch
 from PIL import Image
 
 from acclimate import adapt
+from acclimate.data.domains import DataOptions, open_domain
+from acclimate.data.domains.base import _writable
 from acclimate.errors import AcclimateError, DataError, InterruptedRunError, RunError
 from acclimate.pipeline.export import export
 from acclimate.pipeline.resuming import extend, move_data
@@ -346,7 +349,31 @@ def test_without_a_home_that_can_be_written_to(pets: tuple[Path, Path], tmp_path
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "cannot be written to: images are cached in" in done.stderr
+    assert "): images are cached in" in done.stderr
+
+
+def test_a_cache_that_can_only_be_read(
+    pets: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ACCLIMATE_CACHE", str(tmp_path / "shared"))
+    there = open_domain(pets[0], DataOptions(image_size=8)).prepare()
+    own = tempfile.TemporaryFile
+
+    def refused(*arguments: Any, **options: Any) -> Any:
+        if str(options.get("dir")).startswith(str(tmp_path / "shared")):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        return own(*arguments, **options)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refused)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    _writable.cache_clear()
+    before = sorted((tmp_path / "shared").rglob("*"))
+    assert open_domain(pets[0], DataOptions(image_size=8)).prepare() == there
+    assert "Read-only file system" in capsys.readouterr().err
+    run = adapt(*pets, preset="demo", out=tmp_path / "run", **SMALL | {"share_bars": True})
+    assert run.run.result["accuracy"]
+    assert sorted((tmp_path / "shared").rglob("*")) == before
+    _writable.cache_clear()
 
 
 def test_output_that_nobody_reads_to_its_end(pets_run: Adaptation, pets: tuple[Path, Path]) -> None:

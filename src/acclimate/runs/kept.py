@@ -15,7 +15,7 @@ import numpy as np
 
 from acclimate.data.arrays import in_pieces, map_array, write_array
 from acclimate.data.domains import DataOptions, Domain
-from acclimate.data.domains.base import SPLITS, RawSplit, cache_root
+from acclimate.data.domains.base import SPLITS, RawSplit, cache_roots
 from acclimate.data.images import Levels
 from acclimate.data.sets import UNKNOWN_LABEL
 from acclimate.errors import DataError, RunError
@@ -145,7 +145,7 @@ class Kept(Domain):
     def __init__(self, record: DomainRecord, options: DataOptions, samples: Path) -> None:
         super().__init__(options)
         self.name, self.content, self.classes = record.name, record.content, record.classes  # type: ignore[misc]
-        places = (cache_root() / "prepared" / record.cache, samples)
+        places = (*(root / "prepared" / record.cache for root in cache_roots()), samples)
         self._folder = next((place for place in places if (place / "manifest.json").exists()), None)
         if self._folder is None:
             raise DataError(f"{record.name} is neither in the cache any more nor kept in {samples.parent}")

@@ -39,10 +39,21 @@ class MetricsLog:
         self.names = list(values)
         self.window.append(torch.stack([value.detach().float() for value in values.values()]))
 
+    def unlogged(self) -> dict[str, Any] | None:
+        """Return what was added since the last line, for :meth:`take_back` when an interrupted training goes on."""
+        if not self.window:
+            return None
+        return {"names": self.names, "rows": self._rows()}
+
+    def take_back(self, unlogged: dict[str, Any] | None) -> None:
+        """Go on from what :meth:`unlogged` returned: a line is then the mean over the same steps as without a break."""
+        if unlogged is not None:
+            self.names, self.window = unlogged["names"], list(unlogged["rows"])
+
     def write(self, step: int) -> str:
         if not self.window:
             return ""
-        rows = self.group.average(torch.stack(self.window)).cpu()
+        rows = self._rows()
         self.window.clear()
         bad = (~torch.isfinite(rows)).nonzero()
         if len(bad):
@@ -56,6 +67,11 @@ class MetricsLog:
         means = dict(zip(self.names, rows.mean(0).tolist(), strict=True))
         self.write_values(step, means)
         return "  ".join(f"{name} {value:.3f}" for name, value in list(means.items())[:3])
+
+    def _rows(self) -> Tensor:
+        """Return what was added since the last line, the mean over the processes."""
+        device = self.window[-1].device  # those that were taken back lie on the CPU
+        return self.group.average(torch.stack([row.to(device) for row in self.window])).cpu()
 
     def write_values(self, step: int, values: Mapping[str, float]) -> None:
         rounded = {name: round(value, 6) for name, value in values.items()}

@@ -126,7 +126,7 @@ def train(
     def save() -> None:
         state = {name: part.state_dict() for name, part in phase.state.items()}
         random = group.gather(random_state(engine.device))
-        position = {"step": done, "seconds": time.monotonic() - start, "stop": stop}
+        position = {"step": done, "seconds": time.monotonic() - start, "stop": stop, "unlogged": log.unlogged()}
         if group.first:
             record.save_checkpoint(phase.name, done, position | {"state": state, "random": random})
 
@@ -141,24 +141,26 @@ def train(
         _stop_signal(group) as stopped,
         progress(phase.name, phase.steps, done=done, unit="steps") as bar,
     ):
+        if saved is not None:
+            log.take_back(saved.get("unlogged"))
         while done < phase.steps and not stop:
             log.add(phase.step(done))
             done += 1
             bar.advance()
             ends_epoch, interrupted = done % phase.steps_per_epoch == 0, is_stopped()
-            saves = done % checkpoint_every == 0 or done == phase.steps or interrupted
+            saves = done % checkpoint_every == 0 or done == phase.steps
             snaps = phase.snapshot_every > 0 and (done % phase.snapshot_every == 0 or done == phase.steps)
             if done % log_every == 0 or ends_epoch or saves or snaps:
                 bar.note(log.write(done))
-                for part in phase.state.values():
-                    if isinstance(part, HasBuffers):
-                        group.average_buffers(part.buffers())
+                _average_buffers(phase, group)
             if ends_epoch and phase.end_epoch is not None:
                 values, stop = phase.end_epoch()
                 log.write_values(done, values)
             if snaps and phase.snapshot is not None and group.first:
                 record.save_snapshot(done, phase.snapshot())
-            if saves or stop:
+            if interrupted:
+                _average_buffers(phase, group)
+            if saves or stop or interrupted:
                 save()
             if interrupted:
                 break
@@ -167,6 +169,12 @@ def train(
                 f"stopped in {phase.name} after step {done:,}; go on with: acclimate run --resume {record.path}"
             )
     return time.monotonic() - start
+
+
+def _average_buffers(phase: Phase, group: Processes) -> None:
+    for part in phase.state.values():
+        if isinstance(part, HasBuffers):
+            group.average_buffers(part.buffers())
 
 
 def _process_seed(seed: int, purpose: str, group: Processes) -> int:

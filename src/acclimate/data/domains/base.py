@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -36,23 +37,32 @@ CACHE_VERSION = 3
 def cache_root() -> Path:
     """Where images at the working size are kept: ``$ACCLIMATE_CACHE`` or the user's cache folder.
 
-    Where the user's cannot be written to, a folder for temporary files.
+    Where that cannot be written to, a folder for temporary files.
     """
-    named = os.environ.get("ACCLIMATE_CACHE")
-    return Path(named) if named else _own_cache(user_cache_path("acclimate"))
+    return cache_roots()[0]
+
+
+def cache_roots() -> tuple[Path, ...]:
+    """Where they are looked for: :func:`cache_root`, and a cache that can only be read."""
+    wanted = Path(os.environ.get("ACCLIMATE_CACHE") or user_cache_path("acclimate"))
+    own = _writable(wanted)
+    return (own,) if own == wanted else (own, wanted)
 
 
 @cache
-def _own_cache(folder: Path) -> Path:
+def _writable(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             return folder
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return folder
         user = os.getuid() if hasattr(os, "getuid") else "user"
         instead = Path(tempfile.gettempdir(), f"acclimate-{user}")
+        instead.mkdir(mode=0o700, parents=True, exist_ok=True)
         say(
-            f"{folder} cannot be written to: images are cached in {instead} ({error.strerror}; or set $ACCLIMATE_CACHE)"
+            f"{folder} cannot be written to ({error.strerror}): images are cached in {instead}, or set $ACCLIMATE_CACHE"
         )
         return instead
 
@@ -203,7 +213,9 @@ class Domain(ABC):
             key = digest(
                 CACHE_VERSION, self.name, self.fingerprint(), options.image_size, options.channels, options.fit
             )
-            folder = cache_root() / "prepared" / f"{self.slug}-{options.image_size}px-{key[:12]}"
+            name = f"{self.slug}-{options.image_size}px-{key[:12]}"
+            places = [root / "prepared" / name for root in cache_roots()]
+            folder = next((place for place in places if (place / "manifest.json").exists()), places[0])
             if not (folder / "manifest.json").exists():
                 self._build(folder)
             self._folder = folder

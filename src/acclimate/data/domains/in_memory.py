@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from acclimate.data.domains.base import SPLITS, DataOptions, Domain, RawSplit, SplitName, cache_root
+from acclimate.data.domains.base import SPLITS, DataOptions, Domain, RawSplit, SplitName, cache_roots
 from acclimate.data.domains.own import OwnImages
 from acclimate.data.domains.tree import Item, split_name
 from acclimate.data.images import Survey, fit_image, survey_images
@@ -207,8 +207,8 @@ class Remembered(Domain):
         super().__init__(options)
         self.name = self.content = name  # type: ignore[misc]
         wanted = None if classes is None else list(classes)
-        found = (cache_root() / "prepared").glob(f"{self.slug}-{self.options.image_size}px-*/manifest.json")
-        for path in sorted(found):
+        name = f"prepared/{self.slug}-{self.options.image_size}px-*/manifest.json"
+        for path in (path for root in cache_roots() for path in sorted(root.glob(name))):
             known = read_json(path)["classes"]
             if wanted in (None, known):
                 self.classes, self._folder = tuple(known), path.parent
