@@ -18,7 +18,7 @@ photos: .venv/runtime  ## Adapt from the sketches of PACS to its photos, for tho
 test: .venv/dev  ## Run the tests
 	$(BIN)/python -m pytest
 
-torture: .venv/dev  ## Damaged and hostile files, kills, a full disk: ten minutes; the summary is in docs/results
+torture: .venv/dev  ## Damaged and hostile files, kills, a full disk: twelve minutes; the summary is in docs/results
 	$(BIN)/python -m torture --out docs/results/torture.json
 
 lint: .venv/dev  ## Check style and types

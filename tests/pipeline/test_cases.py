@@ -349,7 +349,7 @@ def test_without_a_home_that_can_be_written_to(pets: tuple[Path, Path], tmp_path
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "): images are cached in" in done.stderr
+    assert "): the cache is" in done.stderr
 
 
 def test_a_cache_that_can_only_be_read(
