@@ -121,6 +121,14 @@ def test_predict_csv_and_json_lines(finished: Path, run_cli: Cli, make_folder: C
     assert run_cli("predict", finished, folder / "none.png")[0] == 2
 
 
+def test_predict_says_what_it_passes_over(finished: Path, run_cli: Cli, make_folder: Callable[..., Path]) -> None:
+    folder = make_folder("phone")
+    (folder / "cat" / "x.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(64))
+    code, out, err = run_cli("predict", finished, folder)
+    assert (code, out.count("\n")) == (0, 25)
+    assert f"passed over in {folder}: 1 .heic" in err
+
+
 def test_predict_abstains_where_it_is_not_sure(finished: Path, run_cli: Cli, make_folder: Callable[..., Path]) -> None:
     folder = make_folder("mine", ("a", "b"), 3)
     sure = [float(row["probability"]) for row in csv.DictReader(io.StringIO(run_cli("predict", finished, folder)[1]))]
@@ -192,6 +200,10 @@ def test_data_commands(run_cli: Cli, tmp_path: Path, make_folder: Callable[..., 
     code, out, _ = run_cli("data", "show", target, "--target-of", tmp_path / "pets", "--out", tmp_path / "pets.png")
     assert "20 images of other classes, trained on but not measured: lynx (20)" in out
     assert run_cli("data", "prepare")[0] == 2
+    code, out, err = run_cli("data", "show", make_folder("flat", (".",), 20), "--out", tmp_path / "flat.png")
+    assert (code, "18 train, 2 val, 0 test" in out) == (0, True)
+    assert "as a target: a source needs at least two classes" in err
+    assert run_cli("data", "show", tmp_path / "nowhere")[0] == 2
 
 
 @pytest.mark.parametrize(

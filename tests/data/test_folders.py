@@ -72,11 +72,31 @@ class TestTree:
         assert tiny["val/images/2.png"] == ("", "val")
         assert tiny["test/test/3.png"] == ("", "test")
 
+    def test_splits_with_other_words_before_or_behind(self) -> None:
+        intel = understood("seg_train/seg_train/sea/1.jpg", "seg_test/seg_test/sea/2.jpg", "seg_pred/seg_pred/3.jpg")
+        assert intel["seg_train/seg_train/sea/1.jpg"] == ("sea", "train")
+        assert intel["seg_test/seg_test/sea/2.jpg"] == ("sea", "test")
+        assert intel["seg_pred/seg_pred/3.jpg"] == ("", None)
+        years = understood("train2017/cat/1.jpg", "train2017/dog/1.jpg", "val2017/cat/2.jpg", "val2017/dog/2.jpg")
+        assert years["val2017/dog/2.jpg"] == ("dog", "val")
+        assert understood("night_train/1.jpg", "bus/1.jpg")["night_train/1.jpg"] == ("night_train", None)
+        twice = understood("training_set/training_set/cat/1.jpg", "test_set/test_set/cat/2.jpg")
+        assert twice["training_set/training_set/cat/1.jpg"] == ("cat", "train")
+
+    def test_a_target_s_class_is_no_split_though_folders_lie_in_it(self) -> None:
+        found = understood("bus/city/1.png", "train/ice/2.png", classes=("bus", "train"))
+        assert found["train/ice/2.png"] == ("train", None)
+        both = understood("train/bus/1.png", "train/train/2.png", classes=("bus", "train"))
+        assert both["train/train/2.png"] == ("train", "train")
+
     def test_folders_beside_the_splits_are_no_classes(self) -> None:
         found = understood("Train/cat/1.png", "Train/dog/2.png", "Test/cat/3.png", "extra/4.png", "5.png")
         assert found["Train/cat/1.png"] == ("cat", "train")
         assert found["Test/cat/3.png"] == ("cat", "test")
         assert found["extra/4.png"] == found["5.png"] == ("", None)
+        found = understood("train/cat/1.png", "train/dog/2.png", "test/3.png", "docs/4.png", "figures/5.png")
+        assert found["train/cat/1.png"] == ("cat", "train")
+        assert found["docs/4.png"] == ("", None)
 
     def test_a_target_s_splits_need_no_classes(self) -> None:
         assert understood("train/1.png", "test/2.png", classes=("cat", "dog")) == {
@@ -177,6 +197,13 @@ class TestListing:
         with pytest.raises(DataError, match=r"gone\.png: No such file"):
             open_domain(path, DataOptions(image_size=8, strict=True)).prepare()
 
+    def test_a_file_that_goes_between_listing_and_reading(self, make_folder: MakeFolder) -> None:
+        path = make_folder("pets", count=10)
+        domain = open_domain(path, SMALL)
+        (path / "cat" / "003.png").unlink()
+        assert sum(domain.sizes().values()) == 19
+        assert "003.png: No such file or directory" in words(domain)
+
     @pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="root may read everything")
     def test_what_may_not_be_read_is_said(self, make_folder: MakeFolder) -> None:
         path = make_folder("pets", ("cat", "dog", "lynx"), 10)
@@ -197,6 +224,9 @@ class TestListing:
         assert domain.classes == ("caf\\xe9", "cat")
         assert sum(domain.sizes().values()) == 19
         words(domain).encode()
+        outer = os.fsdecode(os.fsencode(path.parent) + b"/fot\xe9s")
+        shutil.copytree(path, outer)
+        assert open_domain(Path(outer), SMALL).sizes() == domain.sizes()
         names = [name for split in ("train", "val", "test") for name in domain.names(split) or []]  # type: ignore[arg-type]
         assert len([name for name in names if (path / name).is_file()]) == 19
 
@@ -213,8 +243,10 @@ class TestWarnings:
         path = make_folder("sets/test", ("cat", "lynx"), 5).parent
         text = words(open_domain(path, SMALL))
         assert "the class 'dog' is in the split train only" in text
-        assert "the class 'lynx' is in the split test only" in text
-        assert "classes with few images: lynx (5)" in text
+        assert "classes of which no image is for training, left out: lynx (5)" in text
+        assert "5 images in no class folder, left out" in text
+        few = words(open_domain(make_folder("few", ("cat", "dog"), 5), SMALL))
+        assert "classes with few images: cat (5), dog (5)" in few
 
     def test_a_target_s_other_classes_are_counted(self, make_folder: MakeFolder) -> None:
         text = words(open_domain(make_folder("t", ("cat", "lynx", "dog"), 20), SMALL, ("cat", "dog")))
@@ -349,3 +381,9 @@ def test_a_folder_to_evaluate_on_is_taken_whole(make_folder: MakeFolder) -> None
     make_folder("sets/train", count=10)
     own = make_folder("sets/test", count=4).parent
     assert open_domain(own, whole, ("cat", "dog")).sizes() == {"train": 0, "val": 0, "test": 8}
+    for file in sorted((own / "test").rglob("*.png")):
+        file.rename(own / "test" / f"{file.parent.name}{file.name}")
+    for folder in ("cat", "dog"):
+        (own / "test" / folder).rmdir()
+    kaggle = open_domain(own, whole, ("cat", "dog"))
+    assert len(kaggle.labelled("test")) == 20

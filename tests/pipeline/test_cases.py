@@ -33,6 +33,7 @@ from acclimate.reporting.analysis import analyse
 from acclimate.runs.adaptation import Adaptation
 from acclimate.runs.directory import Run
 from acclimate.runs.inference import measure, predict_files, translate_files
+from acclimate.runs.kept import keep_samples
 from acclimate.runs.locking import LockedError, locked
 from helpers import TINY
 
@@ -96,6 +97,25 @@ class TestARunIsWhole:
         assert analyse(run).classes == ("ape", "cat")
         assert export(run, tmp_path / "exported")["model.onnx"].same_class == 1.0
         assert run.source.sizes() == {"train": 32, "val": 4, "test": 4}
+
+    def test_it_measures_all_images_or_says_that_it_has_not_all(
+        self, pets_run: Adaptation, pets: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        expected = measure(pets_run)
+        for role in ("source", "target"):
+            shutil.rmtree(pets_run.run.samples(role))
+            with monkeypatch.context() as patch:
+                patch.setattr("acclimate.runs.kept.SAMPLES", 3)
+                keep_samples(getattr(pets_run, role), pets_run.run.samples(role), labelled=True)
+        monkeypatch.setenv("ACCLIMATE_CACHE", str(tmp_path / "cache"))
+        assert measure(Adaptation(pets_run.run.path)) == expected
+        shutil.rmtree(pets[1])
+        shutil.rmtree(tmp_path / "cache")
+        with pytest.raises(DataError, match=r"only 3 of the 4 test images of .* are kept: name a domain"):
+            measure(Adaptation(pets_run.run.path))
+        extend(pets_run.run, {"steps": 9})
+        with pytest.raises(DataError, match="is gone, and not in the cache any more"):
+            run_stages(Adaptation(pets_run.run.path))
 
     def test_it_goes_on_where_its_images_have_moved_to(self, pets: tuple[Path, Path], tmp_path: Path) -> None:
         run = start(*pets, preset="demo", out=tmp_path / "run", **SMALL)
@@ -217,6 +237,7 @@ class TestExtension:
         bars = run.run.model("source-only-0").read_bytes()
         extend(run.run, {"steps": 8})
         assert not (run.run.path / "result.json").exists()
+        extend(run.run, {"steps": 8})  # the same command again, before it has come to its end
         longer = Adaptation(run.run.path)
         result = run_stages(longer)
         assert max(longer.run.snapshots()) == 8
@@ -249,6 +270,16 @@ class TestExtension:
         assert max(entry["step"] for entry in run.run.metrics("adapted-0")) == 9
         with pytest.raises(RunError, match="self-training, as it is set here, has no --steps"):
             extend(run.run, {"steps": 9})
+
+    def test_as_it_is_typed(self, pets_run: Adaptation, pets: tuple[Path, Path], tmp_path: Path, run_cli: Any) -> None:
+        moved = shutil.move(pets[1], tmp_path / "moved")
+        code, _, err = run_cli("run", "--resume", pets_run.run.path, "--steps", 9, "--target", moved)
+        assert code == 0, err
+        assert "extended: steps from 6 to 9" in err
+        assert pets_run.run.result["selection"]["checkpoint"] == 9
+        assert pets_run.run.result["target"] == str(moved)
+        code, _, err = run_cli("run", "--resume", pets_run.run.path, "--epochs=7")
+        assert (code, "counts in steps: extend it with --steps" in err) == (2, True)
 
     def test_what_cannot_be_extended_is_said(self, pets_run: Adaptation) -> None:
         for lengths, message in (

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from acclimate.commands.options import Channels, DataRoot, ImageSize
 from acclimate.config import AugmentName
 from acclimate.errors import DataError
+from acclimate.progress import say
 
 if TYPE_CHECKING:
     from acclimate.data.domains import DataOptions
@@ -66,7 +67,7 @@ def show(
     Parameters
     ----------
     name
-        A domain or a folder.
+        A domain or a folder; one without classes is shown as the target that it can be.
     augment
         Draw the training images under this policy, several times each: light, symbols, photos.
     target_of
@@ -82,7 +83,13 @@ def show(
 
     options = _options(data_root, image_size, channels)
     classes = None if target_of is None else open_domain(target_of, options).classes
-    domain = open_domain(name, options, classes)
+    try:
+        domain = open_domain(name, options, classes)
+    except DataError as error:
+        if classes is not None or not Path(name).expanduser().is_dir():
+            raise
+        domain = open_domain(name, options, ())
+        say(f"as a target: {error}")
     if as_json:
         print(json.dumps(domain.describe(), indent=1))
     else:

@@ -5,12 +5,13 @@ Images rest as uint8 tensors ``[N, C, H, W]`` and are scaled to ``[-1, 1]`` only
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import math
 import os
 import stat
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -165,7 +166,7 @@ def read_whole(path: str | os.PathLike[str], channels: int, levels: Levels | Non
         return _to_tensor(_to_rgb(image, levels), channels)
 
 
-@contextmanager
+@contextlib.contextmanager
 def opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
     """Yield an image file's content, turned upright; say in one line what is wrong with it.
 
@@ -212,6 +213,8 @@ def is_image(path: Path) -> bool:
 @cache
 def _formats(suffix: str) -> tuple[str, ...]:
     Image.init()
+    with contextlib.suppress(ImportError):  # what telephones write, where its plugin is installed
+        importlib.import_module("pillow_heif").register_heif_opener()
     known = FORMATS if suffix != ".tga" else (*FORMATS, "TGA")  # which is known by its name alone
     return tuple(name for name in known if name in Image.OPEN)
 
@@ -266,7 +269,7 @@ def _heads(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Image.Image]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for path in paths:
-            if Path(path).is_file():
+            if os.path.isfile(path):  # noqa: PTH113 (Path's raises for names that are too long)
                 try:
                     image = Image.open(path, formats=_formats(Path(path).suffix.lower()))
                 except Exception:  # as above

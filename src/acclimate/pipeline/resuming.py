@@ -14,13 +14,13 @@ from acclimate.progress import say
 from acclimate.runs.adaptation import Adaptation
 from acclimate.runs.directory import Run
 from acclimate.runs.kept import DomainName
-from acclimate.runs.kinds import self_trains
+from acclimate.runs.kinds import KINDS, self_trains
 from acclimate.training.state import write_json
 
 LENGTHS = ("steps", "epochs", "stage_steps")
 """Settings by which a run can be extended: the method's steps or epochs, the self-training stage's steps."""
 
-OF_METHOD = ("models/method.json", "selection.json", "translated", "figures", "report.html")
+OF_METHOD = ("models/method.json", "models/heads", "selection.json", "translated", "figures", "report.html")
 OF_STAGE = ("directions.json", "familiar.safetensors", "result.json", "figures", "report.html")
 """What is made anew when the method, or the stage, is extended."""
 
@@ -68,7 +68,12 @@ def extend(run: Run, lengths: Mapping[str, int]) -> None:
     if not lengths:
         return
     adaptation, stored = Adaptation(run), run.config
-    config, changes = adaptation.config, dict[str, Any](lengths)
+    config = adaptation.config
+    changes = dict[str, Any](lengths)
+    if not (run.path / "result.json").exists():  # one that is being extended already is only resumed
+        changes = {name: value for name, value in lengths.items() if vars(config).get(name) != value}
+    if not changes:
+        return
     for name, value in changes.items():
         _check_length(adaptation, name, value)
     longer = replace(config, **changes)
@@ -77,6 +82,7 @@ def extend(run: Run, lengths: Mapping[str, int]) -> None:
             _drop(run, OF_METHOD)
             for name in adaptation.training_names("adapted"):
                 run.drop_checkpoints(name)
+                run.drop_checkpoints(run.head(name).stem)
         _drop(run, OF_STAGE)
         for name in adaptation.training_names("adapted"):
             run.model(name).unlink(missing_ok=True)
@@ -97,7 +103,7 @@ def _check_length(adaptation: Adaptation, name: str, value: int) -> None:
         raise RunError(f"{run.path}: {adaptation.method_class.name}, as it is set here, has no {_flag(name)}")
     if name == "epochs" and vars(config).get("steps"):
         raise RunError(f"{run.path} counts in steps: extend it with --steps")
-    phases = adaptation.training_names("adapted") if of_stage else _phases(run)
+    phases = adaptation.training_names("adapted") if of_stage else _method_phases(run)
     done = max((int(state.stem) for phase in phases for state in run.checkpoints(phase)[-1:]), default=0)
     if (run.model(phases[0]) if of_stage else run.method_done).exists() and not done:
         raise RunError(f"{run.path} has kept no training state to go on from: a run from before they were kept?")
@@ -105,9 +111,10 @@ def _check_length(adaptation: Adaptation, name: str, value: int) -> None:
         raise RunError(f"{run.path} has {_flag(name)} {old or done:,} already: ask for more")
 
 
-def _phases(run: Run) -> list[str]:
+def _method_phases(run: Run) -> list[str]:
     folder = run.path / "checkpoints"
-    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    names = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    return [name for name in names if not name.startswith(tuple(f"{kind}-" for kind in KINDS))]
 
 
 def _flag(name: str) -> str:

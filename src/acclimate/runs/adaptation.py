@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from acclimate.config import Config, StageConfig, TranslationConfig
 from acclimate.data.domains import DataOptions, Domain, open_domain
+from acclimate.data.domains.in_memory import PREFIX
 from acclimate.data.sets import Images, LabelledImages
 from acclimate.errors import DataError, RunError
 from acclimate.methods import find_config, find_method
@@ -82,22 +84,28 @@ class Adaptation:
         return self._domain("target", self.classes)
 
     def _domain(self, name: DomainName, classes: Sequence[str] | None) -> Domain:
-        """Open a domain; where the run is over, or its files are gone, as the cache or the run itself has it.
+        """Open a domain, of a run that is over as the cache has it; where both are gone, what the run itself kept.
+
+        A run that is not over goes on with all images or with none.
 
         Raises
         ------
         DataError
             It cannot be opened.
         """
-        record, is_over = self.records.get(name), (self.run.path / "result.json").exists()
+        record, is_over, spec = self.records.get(name), (self.run.path / "result.json").exists(), self.run.config[name]
+        if record is not None and (is_over or spec.startswith(PREFIX)):
+            with suppress(DataError):
+                return Kept(record, self.data_options, None)
         try:
-            if record is None or not is_over:
-                return open_domain(self.run.config[name], self.data_options, classes)
-            return Kept(record, self.data_options, self.run.samples(name))
-        except DataError:
-            if record is None or is_over:
+            domain = open_domain(spec, self.data_options, classes)
+            if record is not None and is_over:
+                record.check(domain, name)
+        except (DataError, RunError):
+            if record is None:
                 raise
-            return Kept(record, self.data_options, self.run.samples(name))
+            return Kept(record, self.data_options, self.run.samples(name) if is_over else None)
+        return domain
 
     @property
     def seen_options(self) -> DataOptions:

@@ -15,12 +15,13 @@ from torch import Tensor
 from acclimate.data.domains import DOMAINS, DataOptions, Domain, check_classes, open_domain
 from acclimate.data.domains.base import SPLITS, SplitName
 from acclimate.data.images import read_image, read_whole, write_png
-from acclimate.data.listing import image_files
+from acclimate.data.listing import list_images
 from acclimate.errors import AcclimateError, DataError
-from acclimate.progress import progress, say
+from acclimate.progress import progress, say, shown
 from acclimate.runs.adaptation import Adaptation
 from acclimate.runs.evaluation import EVALUATION_BATCH, summary
 from acclimate.runs.familiar import familiarity
+from acclimate.runs.kept import Kept
 from acclimate.runs.last_features import last_features
 from acclimate.runs.translation import Translator
 from acclimate.training.engine import seed_for
@@ -78,7 +79,7 @@ def _translate(adaptation: Adaptation, source: str | Path, output: Path, snapsho
 
 def _translate_whole(adaptation: Adaptation, translator: Translator, folder: Path, output: Path) -> int:
     """Redraw the images of a folder, each at its own size; unreadable ones are named and skipped."""
-    files, written = image_files(folder), set[Path]()
+    files, written = _listed(folder), set[Path]()
     if not files:
         raise DataError(f"no image in {folder} or below it")
     levels = _source_options(adaptation).levels
@@ -99,6 +100,17 @@ def _source_options(adaptation: Adaptation) -> DataOptions:
     """Return how the run reads images like its source's: of more than 8 bits on the source's scale."""
     record = adaptation.records.get("source")
     return replace(adaptation.data_options, levels=record.levels if record else None)
+
+
+def _listed(folder: Path) -> list[Path]:
+    """Return the image files below a folder; say what is passed over."""
+    listing = list_images(folder)
+    if listing.passed_over:
+        others = ", ".join(f"{count:,} {kind}" for kind, count in listing.passed_over.most_common())
+        say(f"passed over in {shown(folder)}: {others}")
+    for text in listing.warnings:
+        say(f"warning: {text}")
+    return listing.files
 
 
 def _write(pixels: Tensor, output: Path, name: Path, written: set[Path]) -> None:
@@ -166,7 +178,7 @@ def _batches(adaptation: Adaptation, paths: Sequence[Path], strict: bool) -> Ite
     for path in paths:
         if not path.exists():
             raise DataError(f"no such file or folder: {path}")
-        files += image_files(path) if path.is_dir() else [path]
+        files += _listed(path) if path.is_dir() else [path]
     options, readable = adaptation.seen_options, 0
     size, channels, how = options.image_size, options.channels, (options.fit, options.interpolation, options.levels)
     for start in range(0, len(files), EVALUATION_BATCH):
@@ -207,6 +219,8 @@ def measure(adaptation: Adaptation, domain: str | Path | None = None) -> dict[st
     classes, options = adaptation.classes, replace(adaptation.seen_options, whole=True)
     tested = adaptation.target if domain is None else open_domain(domain, options, classes)
     check_classes(classes, tested)
+    if isinstance(tested, Kept):
+        tested.check_whole("test")
     if not tested.has_labelled("test"):
         raise DataError(f"{tested.name} has no labels of the classes {', '.join(classes[:12])}: nothing to measure")
     test = tested.labelled("test")

@@ -15,7 +15,7 @@ import numpy as np
 
 from acclimate.data.arrays import in_pieces, map_array, write_array
 from acclimate.data.domains import DataOptions, Domain
-from acclimate.data.domains.base import SPLITS, RawSplit, cache_roots
+from acclimate.data.domains.base import SPLITS, RawSplit, SplitName, cache_roots
 from acclimate.data.images import Levels
 from acclimate.data.sets import UNKNOWN_LABEL
 from acclimate.errors import DataError, RunError
@@ -134,7 +134,7 @@ class Kept(Domain):
     options
         How its images were read.
     samples
-        Where the run keeps some of them.
+        Where the run keeps some of them; None where some are not enough.
 
     Raises
     ------
@@ -142,17 +142,30 @@ class Kept(Domain):
         There is neither.
     """
 
-    def __init__(self, record: DomainRecord, options: DataOptions, samples: Path) -> None:
+    def __init__(self, record: DomainRecord, options: DataOptions, samples: Path | None) -> None:
         super().__init__(options)
+        self.record = record
         self.name, self.content, self.classes = record.name, record.content, record.classes  # type: ignore[misc]
         places = (*(root / "prepared" / record.cache for root in cache_roots()), samples)
-        self._folder = next((place for place in places if (place / "manifest.json").exists()), None)
+        self._folder = next((place for place in places if place and (place / "manifest.json").exists()), None)
         if self._folder is None:
-            raise DataError(f"{record.name} is neither in the cache any more nor kept in {samples.parent}")
+            raise DataError(f"{record.name} is gone, and not in the cache any more")
 
     def prepare(self) -> Path:
         assert self._folder is not None
         return self._folder
+
+    def check_whole(self, split: SplitName) -> None:
+        """Check that all images of a split are there, not only some.
+
+        Raises
+        ------
+        DataError
+            They are not.
+        """
+        there, all_ = len(self.images(split)), self.record.sizes[split]
+        if there < all_:
+            raise DataError(f"only {there} of the {all_:,} {split} images of {self.name} are kept: name a domain")
 
     @property
     def has_labels(self) -> bool:

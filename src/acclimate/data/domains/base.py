@@ -309,7 +309,7 @@ class Domain(ABC):
 
 def digest(*parts: object) -> str:
     """Return the sha256 over the parts' texts."""
-    return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
+    return hashlib.sha256("\n".join(map(str, parts)).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def content_checksum(splits: Mapping[str, RawSplit]) -> str:

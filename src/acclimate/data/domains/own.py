@@ -71,7 +71,9 @@ class OwnImages(Domain):
         self.items = [replace(item, label=rules.get(item.label, item.label)) for item in items]
         self.is_source = classes is None
         self.left_out = 0
+        self.warnings: list[str] = []
         if self.is_source:
+            self._unlabel_what_train_has_not()
             labelled = [item for item in self.items if item.label]
             self.left_out, self.items = len(self.items) - len(labelled), labelled
         self.classes = tuple(classes) if classes is not None else self._own_classes()
@@ -79,7 +81,7 @@ class OwnImages(Domain):
         self.counts: dict[str, dict[str, int]] = {}
         self.passed_over: Mapping[str, int] = {}
         self.split_folders: Mapping[str, SplitName] = {}
-        self.warnings: list[str] = list(self._warnings_of_names())
+        self.warnings += self._warnings_of_names()
 
     @abstractmethod
     def load(self, item: Item) -> Tensor:
@@ -152,6 +154,16 @@ class OwnImages(Domain):
             "warnings": self.warnings,
         }
 
+    def _unlabel_what_train_has_not(self) -> None:
+        """Take the class from images of a source for evaluation where no training image can be of it."""
+        trained = {item.label for item in self.items if item.label and item.split in (None, "train")}
+        others = Counter(item.label for item in self.items if item.label and item.label not in trained)
+        if not trained or not others:
+            return
+        self.items = [item if item.label in trained else replace(item, label="") for item in self.items]
+        names = ", ".join(f"{name} ({count:,})" for name, count in others.most_common(8))
+        self.warnings.append(f"classes of which no image is for training, left out: {names}")
+
     def _warnings_of_names(self) -> Iterator[str]:
         """Yield what looks wrong with the classes before any image is read."""
         alike, splits = defaultdict[str, list[str]](list), defaultdict[str, set[SplitName]](set)
@@ -172,6 +184,7 @@ class OwnImages(Domain):
 
     def read(self) -> dict[str, RawSplit]:
         kept: list[Item] = []
+        _ = self._surveyed  # before anything is written
         shape = self.options.channels, self.options.image_size, self.options.image_size
         pixels = spool(self._readable(kept), shape, cache_root())
         if not kept:
@@ -211,7 +224,7 @@ class OwnImages(Domain):
 
     def _readable(self, kept: list[Item]) -> Iterator[NDArray[np.uint8]]:
         """Yield every readable image, ``[C, H, W]``, and note it in ``kept``; note why the others are not."""
-        self.skipped, _ = [], self.levels
+        self.skipped = []
         with progress(f"reading {self.slug}", len(self.items), unit="images") as bar:
             for item in self.items:
                 try:
@@ -237,7 +250,8 @@ class OwnImages(Domain):
         given = {item.split for item in items}
         if self.options.whole:
             nothing = order[:0]
-            tested = order if "test" not in given else order[[items[index].split == "test" for index in order]]
+            is_test = np.array([items[index].split == "test" for index in order])
+            tested = order[is_test] if (labels[order][is_test] >= 0).any() else order
             return {"train": nothing, "val": nothing, "test": tested}
         split_of = np.array([items[index].split or "train" for index in order])
         for split, share in SHARES.items():

@@ -24,7 +24,8 @@ def reading(domain: Domain, *, every_class: bool = False) -> list[str]:
     lines = [f"{domain.name}, {sizes}"]
     if "counts" not in manifest:
         return lines + [f"  classes: {', '.join(domain.classes)}"] * every_class
-    given = [f"{folder}/ is {split}" for folder, split in manifest["split_folders"].items()]
+    used = manifest["split_folders"].items()
+    given = [f"{folder}/ is {split}" for folder, split in used if split not in manifest["drawn"]]
     drawn = [f"{split} is drawn, a tenth" for split in manifest["drawn"] if domain.sizes()[split]]
     lines += [f"  splits: {', '.join(given + drawn)}"] if given or drawn else []
     lines += _every_class(manifest) if every_class else _classes(manifest)
