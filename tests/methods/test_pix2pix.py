@@ -85,7 +85,7 @@ def test_unpaired_data_is_refused_before_any_training(tmp_path: Path) -> None:
 
 
 def test_which_domains_are_paired(make_folder: Callable[..., Path], tmp_path: Path) -> None:
-    folder, other = str(make_folder("mine")), str(make_folder("other"))
+    folder, other = str(make_folder("mine", count=30)), str(make_folder("other", count=30))
     pairs = {
         ("digits", "digits-m"): True,
         ("digits", "digits"): True,
@@ -102,7 +102,7 @@ def test_which_domains_are_paired(make_folder: Callable[..., Path], tmp_path: Pa
 
 
 def test_a_folder_in_two_orders_is_not_paired(make_folder: Callable[..., Path], tmp_path: Path) -> None:
-    folder = make_folder("mine")
+    folder = make_folder("mine", count=30)
     adaptation = start(folder, folder, out=tmp_path / "run", image_size=8)
     order = adaptation.source.names("train")
     assert order is not None

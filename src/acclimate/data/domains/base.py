@@ -61,9 +61,7 @@ def _writable(folder: Path) -> Path:
         user = os.getuid() if hasattr(os, "getuid") else "user"
         instead = Path(tempfile.gettempdir(), f"acclimate-{user}")
         instead.mkdir(mode=0o700, parents=True, exist_ok=True)
-        say(
-            f"{folder} cannot be written to ({error.strerror}): images are cached in {instead}, or set $ACCLIMATE_CACHE"
-        )
+        say(f"{folder} cannot be written to ({error.strerror}): the cache is {instead}; $ACCLIMATE_CACHE names another")
         return instead
 
 
