@@ -85,7 +85,7 @@ def test_unpaired_data_is_refused_before_any_training(tmp_path: Path) -> None:
 
 
 def test_which_domains_are_paired(make_folder: Callable[..., Path], tmp_path: Path) -> None:
-    folder, other = str(make_folder("mine", count=30)), str(make_folder("other", count=30))
+    folder, other = str(make_folder("mine")), str(make_folder("other"))
     pairs = {
         ("digits", "digits-m"): True,
         ("digits", "digits"): True,
@@ -93,7 +93,7 @@ def test_which_domains_are_paired(make_folder: Callable[..., Path], tmp_path: Pa
         (folder, other): False,
     }
     for number, ((source, target), paired) in enumerate(pairs.items()):
-        adaptation = start(source, target, out=tmp_path / str(number), image_size=8)
+        adaptation = start(source, target, out=tmp_path / str(number), image_size=8, batch_size=8)
         assert adaptation.data.paired == paired, (source, target)
         if source == target:
             assert torch.equal(adaptation.data.source_train.pixels, adaptation.data.target_train.pixels)
@@ -102,8 +102,8 @@ def test_which_domains_are_paired(make_folder: Callable[..., Path], tmp_path: Pa
 
 
 def test_a_folder_in_two_orders_is_not_paired(make_folder: Callable[..., Path], tmp_path: Path) -> None:
-    folder = make_folder("mine", count=30)
-    adaptation = start(folder, folder, out=tmp_path / "run", image_size=8)
+    folder = make_folder("mine")
+    adaptation = start(folder, folder, out=tmp_path / "run", image_size=8, batch_size=8)
     order = adaptation.source.names("train")
     assert order is not None
     adaptation.target.names = lambda split: order[::-1]  # type: ignore[method-assign]
