@@ -9,7 +9,7 @@ from PIL import Image
 
 from acclimate.data import images
 from acclimate.data.images import from_arrays, read_image, to_float, to_uint8, write_png
-from acclimate.data.listing import image_files
+from acclimate.data.listing import list_images
 from acclimate.errors import DataError
 
 
@@ -119,7 +119,7 @@ def test_image_files_in_any_nesting_without_hidden_ones(tmp_path: Path) -> None:
     for name in ("b/c/2.JPG", "1.png", ".hidden/3.png", "b/.4.png", "notes.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    assert image_files(tmp_path) == [tmp_path / "1.png", tmp_path / "b/c/2.JPG"]
+    assert list_images(tmp_path).files == [tmp_path / "1.png", tmp_path / "b/c/2.JPG"]
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -48,11 +48,6 @@ def list_images(folder: Path) -> Listing:
     return found
 
 
-def image_files(folder: Path) -> list[Path]:
-    """Return the image files that :func:`list_images` finds."""
-    return list_images(folder).files
-
-
 def _walk(
     top: Path, folder: Path, found: Listing, seen: dict[tuple[int, int], Path], above: frozenset[tuple[int, int]]
 ) -> None:

@@ -95,8 +95,9 @@ def train_method(adaptation: Adaptation) -> None:
         if compiles:
             compile_networks(method)
     for number, phase in enumerate(phases[:-1]):  # of a run that is extended, those before the last stay as they are
-        if any(run.checkpoints(later.name) for later in phases[number + 1 :]):
-            phase.steps = int(run.checkpoints(phase.name)[-1].stem)
+        states = run.checkpoints(phase.name)
+        if states and any(run.checkpoints(later.name) for later in phases[number + 1 :]):
+            phase.steps = int(states[-1].stem)
     seconds = {phase.name: _train(adaptation, phase) for phase in phases}
     if engine.processes.first:
         for name in seconds:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from acclimate.data.domains.base import SplitName
 from acclimate.progress import shown
@@ -41,13 +41,10 @@ class Tree:
         The images, those without a class among them.
     splits
         The folders that are splits, by their own names.
-    unlabelled
-        How many images have no class, by where they lie.
     """
 
     items: tuple[Item, ...]
     splits: dict[str, SplitName] = field(default_factory=dict)
-    unlabelled: Counter[str] = field(default_factory=Counter)
 
 
 def split_name(name: str) -> SplitName | None:
@@ -91,7 +88,7 @@ def read_tree(files: Sequence[Path], classes: Collection[str] = ()) -> Tree:
         if len(folders) == 1 and _is_container(next(iter(folders)), splits[top], classes)
     }
     nested = {file.parts[0] for file in files if file.parts[0] in containers and len(file.parts) > 3}
-    items, unlabelled = [], Counter[str]()
+    items = []
     for file in files:
         top, *rest = file.parts
         if top in nested:  # train/train/CLASS
@@ -101,10 +98,8 @@ def read_tree(files: Sequence[Path], classes: Collection[str] = ()) -> Tree:
             label = shown(top)
         elif split is not None and len(rest) > 1 and top not in containers - nested:
             label = shown(rest[0])
-        if not label:
-            unlabelled[_place(file, splits, containers)] += 1
         items.append(Item(str(file), label, split))
-    return Tree(tuple(items), splits, unlabelled)
+    return Tree(tuple(items), splits)
 
 
 def _splits(files: Sequence[Path], classes: Collection[str]) -> dict[str, SplitName]:
@@ -127,13 +122,3 @@ def _splits(files: Sequence[Path], classes: Collection[str]) -> dict[str, SplitN
 
 def _is_container(folder: str, split: SplitName, classes: Collection[str]) -> bool:
     return folder not in classes and (folder.casefold() in CONTAINERS or _affixed(folder) == split)
-
-
-def _place(file: PurePath, splits: Collection[str], containers: Collection[str]) -> str:
-    """Say where an image without a class lies."""
-    top = file.parts[0]
-    if len(file.parts) == 1:
-        return "at the top"
-    if top not in splits:
-        return f"in {shown(top)}, beside the splits"
-    return f"in {shown(top)}, in no class folder" if top not in containers else f"in {shown(PurePath(*file.parts[:2]))}"
