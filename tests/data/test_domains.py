@@ -442,10 +442,10 @@ def test_every_domain_says_what_a_person_asks() -> None:
         assert domain.name == name
         assert domain.native
         assert domain.licence
-        assert domain.classes == tuple("0123456789")
+        assert len(set(domain.classes)) == len(domain.classes) >= 10
         assert domain.__doc__
         for file in domain.files:
-            assert re.fullmatch("[0-9a-f]{32}", file.md5)
+            assert re.fullmatch("[0-9a-f]{32}", file.md5) or not file.urls  # what is fetched is verified
             assert file.source.startswith("http")
 
 

@@ -64,7 +64,7 @@ class RemoteFile:
     urls
         Mirrors, the first tried first.
     md5
-        md5 of the content.
+        md5 of the content; empty where none is known, and reading the file is the only check.
     digest
         Computes that md5 from the file at a path. The default takes the file's bytes, unpacked if they are gzip;
         formats that wrap the same content in different bytes bring their own.
@@ -74,13 +74,13 @@ class RemoteFile:
 
     path: str
     urls: tuple[str, ...]
-    md5: str
+    md5: str = ""
     digest: Callable[[Path], str] = field(default_factory=lambda: content_md5)
     source: str = ""
 
     def verify(self, path: Path) -> None:
         """Raise DataError unless the file at ``path`` holds what its publisher serves."""
-        if (found := self.digest(path)) != self.md5:
+        if self.md5 and (found := self.digest(path)) != self.md5:
             raise DataError(f"{path}: the content's md5 is {found}, expected {self.md5}")
 
     def ensure(self, root: Path, *, download: bool = True) -> Path:
@@ -172,6 +172,12 @@ def _transfer(url: str, part: Path) -> None:
         raise _TransferError(str(getattr(error, "reason", error)) or type(error).__name__) from None
     if total is not None and part.stat().st_size < total:
         raise _TransferError(f"cut off after {part.stat().st_size:,} of {total:,} bytes")
+
+
+def file_md5(path: Path) -> str:
+    """Return the md5 of a file's bytes as they are, for publishers who state no other."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def content_md5(path: Path) -> str:

@@ -8,12 +8,14 @@ from typing import Any
 
 from acclimate.data.domains.base import DataOptions, Domain
 from acclimate.data.domains.digits import Digits, DigitsM
+from acclimate.data.domains.emnist import KMNIST, EMNISTDigits, EMNISTLetters
 from acclimate.data.domains.folder import Folder
 from acclimate.data.domains.in_memory import PREFIX, InMemory, Remembered
 from acclimate.data.domains.manifest import SUFFIXES, Manifest
 from acclimate.data.domains.mnist import MNIST
 from acclimate.data.domains.mnist_m import MNISTM
-from acclimate.data.domains.svhn import SVHN, SVHN8k
+from acclimate.data.domains.mnist_m_original import MNISTMOriginal
+from acclimate.data.domains.svhn import SVHN, SVHN8k, SyntheticDigits
 from acclimate.data.domains.usps import USPS
 from acclimate.data.sets import Images, LabelledImages
 from acclimate.errors import DataError, did_you_mean
@@ -21,7 +23,11 @@ from acclimate.errors import DataError, did_you_mean
 __all__ = ["DOMAINS", "DataOptions", "Domain", "Images", "LabelledImages", "check_classes", "open_domain"]
 
 DOMAINS: dict[str, type[Domain]] = {
-    domain.name: domain for domain in (Digits, DigitsM, MNIST, MNISTM, SVHN, SVHN8k, USPS)
+    domain.name: domain
+    for domain in (
+        *(Digits, DigitsM, MNIST, MNISTM, MNISTMOriginal, SVHN, SVHN8k, USPS),
+        *(EMNISTDigits, EMNISTLetters, KMNIST, SyntheticDigits),
+    )
 }
 
 

@@ -324,3 +324,10 @@ def content_checksum(splits: Mapping[str, RawSplit]) -> str:
 def shuffled(count: int, seed: int = 42) -> NDArray[np.int64]:
     """Return a permutation from NumPy's frozen legacy generator: the same on every version and machine."""
     return np.random.RandomState(seed).permutation(count).astype(np.int64)
+
+
+def split_off(pixels: NDArray[np.uint8], labels: NDArray[np.integer], validation: int) -> dict[str, RawSplit]:
+    """Split a publisher's training images in two: the last ``validation`` of their :func:`shuffled` order validate."""
+    order = shuffled(len(labels))
+    parts = {"train": order[:-validation], "val": order[-validation:]}
+    return {name: RawSplit(pixels[part], labels[part]) for name, part in parts.items()}

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acclimate.data.archive import unpack
-from acclimate.data.domains.base import Domain, RawSplit, shuffled
+from acclimate.data.domains.base import Domain, RawSplit, split_off
 from acclimate.data.download import RemoteFile
 from acclimate.errors import DataError
 
@@ -49,14 +49,8 @@ class MNIST(Domain):
 
 def read_mnist(data_root: Path) -> dict[str, RawSplit]:
     """Read MNIST's three splits, uint8 ``[N, 28, 28]``; the 60,000 training images are shuffled once, with seed 42."""
-    arrays = [read_idx(data_root / file.path) for file in MNIST.files]
-    order = shuffled(len(arrays[0]))
-    train, val = order[:-VALIDATION], order[-VALIDATION:]
-    return {
-        "train": RawSplit(arrays[0][train], arrays[1][train]),
-        "val": RawSplit(arrays[0][val], arrays[1][val]),
-        "test": RawSplit(arrays[2], arrays[3]),
-    }
+    images, labels, test_images, test_labels = (read_idx(data_root / file.path) for file in MNIST.files)
+    return split_off(images, labels, VALIDATION) | {"test": RawSplit(test_images, test_labels)}
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""SVHN: house numbers from Street View, 32x32 RGB (Netzer et al., 2011), in the publisher's MATLAB files."""
+"""SVHN: house numbers from Street View, 32x32 RGB (Netzer et al., 2011); Synthetic Digits: the same, printed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from acclimate.data.domains.base import Domain, RawSplit, content_checksum, shuffled
+from acclimate.data.domains.base import Domain, RawSplit, content_checksum, split_off
 from acclimate.data.domains.mnist import DIGITS
 from acclimate.data.download import RemoteFile, content_md5
 from acclimate.errors import DataError
@@ -64,14 +64,8 @@ class SVHN(Domain):
     files = (TRAIN, TEST)
 
     def read(self) -> dict[str, RawSplit]:
-        pixels, labels = read_mat(self.options.data_root / TRAIN.path)
-        order = shuffled(len(labels))
-        train, val = order[:-VALIDATION], order[-VALIDATION:]
-        return {
-            "train": RawSplit(pixels[train], labels[train]),
-            "val": RawSplit(pixels[val], labels[val]),
-            "test": RawSplit(*read_mat(self.options.data_root / TEST.path)),
-        }
+        train, test = (read_mat(self.options.data_root / file.path) for file in self.files)
+        return split_off(*train, VALIDATION) | {"test": RawSplit(*test)}
 
 
 class SVHN8k(Domain):
@@ -95,17 +89,36 @@ class SVHN8k(Domain):
         parts = [read_mat(self.options.data_root / file.path) for file in self.required_files()]
         pixels = np.concatenate([part[0] for part in parts])[:_SUBSET]
         labels = np.concatenate([part[1] for part in parts])[:_SUBSET]
-        order = shuffled(_SUBSET - _SUBSET_TEST)
-        train, val = order[:-_SUBSET_VALIDATION], order[-_SUBSET_VALIDATION:]
-        return {
-            "train": RawSplit(pixels[train], labels[train]),
-            "val": RawSplit(pixels[val], labels[val]),
-            "test": RawSplit(pixels[-_SUBSET_TEST:], labels[-_SUBSET_TEST:]),
-        }
+        seen = _SUBSET - _SUBSET_TEST
+        test = RawSplit(pixels[seen:], labels[seen:])
+        return split_off(pixels[:seen], labels[:seen], _SUBSET_VALIDATION) | {"test": test}
+
+
+SYNTHETIC = tuple(
+    RemoteFile(f"syn-digits/synth_{part}_32x32.mat", (), source="http://yaroslav.ganin.net") for part in ("train", "test")
+)
+
+
+class SyntheticDigits(Domain):
+    """Ganin's Synthetic Digits: printed numbers made to look like SVHN's, in its format; from the data root only.
+
+    Split 431,460 / 47,940 / 9,553: the publisher's training set less a seeded tenth, and its test set.
+    """
+
+    name = "syn-digits"
+    classes = DIGITS
+    content = "syn-digits"
+    native = "32x32 RGB"
+    licence = "free for research"
+    files = SYNTHETIC
+
+    def read(self) -> dict[str, RawSplit]:
+        train, test = (read_mat(self.options.data_root / file.path) for file in self.files)
+        return split_off(*train, len(train[1]) // 10) | {"test": RawSplit(*test)}
 
 
 def read_mat(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Read SVHN's cropped digits: ``X`` (32, 32, 3, N) uint8 and ``y`` (N, 1) with 10 for the digit zero.
+    """Read cropped digits in SVHN's format: ``X`` (32, 32, 3, N) uint8 and ``y`` (N, 1) with 10 for the digit zero.
 
     Returns
     -------

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acclimate.data.archive import unpack
-from acclimate.data.domains.base import Domain, RawSplit, content_checksum, shuffled
+from acclimate.data.domains.base import Domain, RawSplit, content_checksum, split_off
 from acclimate.data.domains.mnist import DIGITS
 from acclimate.data.download import RemoteFile
 from acclimate.errors import DataError
@@ -41,15 +41,8 @@ class USPS(Domain):
     )
 
     def read(self) -> dict[str, RawSplit]:
-        pixels, labels = read_libsvm(self.options.data_root / self.files[0].path)
-        test_pixels, test_labels = read_libsvm(self.options.data_root / self.files[1].path)
-        order = shuffled(len(labels))
-        train, val = order[:-VALIDATION], order[-VALIDATION:]
-        return {
-            "train": RawSplit(pixels[train], labels[train]),
-            "val": RawSplit(pixels[val], labels[val]),
-            "test": RawSplit(test_pixels, test_labels),
-        }
+        train, test = (read_libsvm(self.options.data_root / file.path) for file in self.files)
+        return split_off(*train, VALIDATION) | {"test": RawSplit(*test)}
 
 
 def read_libsvm(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

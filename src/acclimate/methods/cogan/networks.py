@@ -16,8 +16,8 @@ LAYERS = 5
 class CoupledGenerator(nn.Module):
     """Noise to a pair of images, one a domain, by networks that share their first layers (1606.07536, section 3).
 
-    convT 8w, then three times convT3 s2 down to w channels, each with batch norm (without weights) and PReLU; convT6
-    and tanh. That gives 28 pixels; for other sizes the first map is larger or smaller than 4x4, and the last layer's
+    convT 8w, then three times convT3 s2 down to w channels, each with batch norm (without weights, so that biases before
+    it would do nothing) and PReLU; convT6 and tanh. That gives 28 pixels; for other sizes the first map is larger or smaller than 4x4, and the last layer's
     padding cuts the rest.
 
     Parameters
@@ -46,8 +46,8 @@ class CoupledGenerator(nn.Module):
                 padding = (8 * side - 2 - image_size) // 2
                 return Chain(nn.ConvTranspose2d(width, channels, 6, padding=padding), nn.Tanh())
             out = 8 * width // 2 ** (number - 1)
-            first = nn.ConvTranspose2d(latent, out, side)
-            convolution = first if number == 1 else nn.ConvTranspose2d(2 * out, out, 3, stride=2, padding=1)
+            first = nn.ConvTranspose2d(latent, out, side, bias=False)
+            convolution = first if number == 1 else nn.ConvTranspose2d(2 * out, out, 3, 2, 1, bias=False)
             return Chain(convolution, nn.BatchNorm2d(out, affine=False), nn.PReLU())
 
         shared, private = range(1, LAYERS + 1 - private_layers), range(LAYERS + 1 - private_layers, LAYERS + 1)
