@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "acclimate"
 
-ROOMS = ("commands", "pipeline", "reporting", "runs", "methods", "data", "networks", "training", "trust")
+ROOMS = ("commands", "serving", "pipeline", "reporting", "runs", "methods", "data", "networks", "training", "trust")
 """Top to bottom: a room uses only those below it, and the ground floor."""
 
 GROUND = ("config", "errors", "progress", "_version")

@@ -23,6 +23,7 @@ from acclimate.commands.benchmark import bench, table
 from acclimate.commands.data import list_domains, prepare, show
 from acclimate.commands.review import figures, report, select
 from acclimate.commands.run import run_command
+from acclimate.commands.serve import serve
 from acclimate.commands.use import check, evaluate, export, predict, translate
 from acclimate.errors import AcclimateError
 from acclimate.progress import OF_ANOTHER, say
@@ -106,7 +107,7 @@ def build_app(tokens: Sequence[str]) -> App:
         suppress_keyboard_interrupt=False,  # main says how to go on
     )
     app.command(run_command(tokens), name="run")
-    for command in (translate, predict, check, evaluate, export, select, figures, report, table, bench):
+    for command in (translate, predict, check, evaluate, export, serve, select, figures, report, table, bench):
         app.command(command)
     data = App(name="data", help="List, fetch and look at domains.")
     data.command(list_domains, name="list")

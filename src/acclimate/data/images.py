@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -138,8 +139,7 @@ def read_image(
         The file is not an image, is cut off, or holds more than :data:`MAX_PIXELS` pixels.
     """
     with opened(path) as image:
-        square = _fit(_to_rgb(image, levels), image_size, fit, interpolation)
-    return _to_tensor(square, channels)
+        return fit_image(image, image_size, channels, fit, interpolation, levels)
 
 
 def fit_image(
@@ -163,7 +163,12 @@ def read_whole(path: str | os.PathLike[str], channels: int, levels: Levels | Non
         As :func:`read_image`.
     """
     with opened(path) as image:
-        return _to_tensor(_to_rgb(image, levels), channels)
+        return whole_image(image, channels, levels)
+
+
+def whole_image(image: Image.Image, channels: int, levels: Levels | None = None) -> Tensor:
+    """Return an image of Pillow's at its own size, uint8 ``[channels, H, W]``."""
+    return _to_tensor(_to_rgb(image, levels), channels)
 
 
 @contextlib.contextmanager
@@ -178,22 +183,41 @@ def opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
     try:
         if not stat.S_ISREG(Path(path).stat().st_mode):
             raise DataError(f"{shown(path)}: not a file")
+        with open(path, "rb") as file, decoded(file, shown(path)) as image:
+            yield image
+    except OSError as error:
+        raise DataError(f"{shown(path)}: {_reason(error)}") from None
+
+
+@contextlib.contextmanager
+def decoded(file: BinaryIO, name: str, max_pixels: int | None = None) -> Iterator[Image.Image]:
+    """Yield what an open image file holds, turned upright; ``name`` is what messages call it.
+
+    At most ``max_pixels``, by default :data:`MAX_PIXELS`, are read.
+
+    Raises
+    ------
+    DataError
+        As :func:`opened`.
+    """
+    try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of metadata that is not read
-            with Image.open(path, formats=_formats(Path(path).suffix.lower())) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise DataError(f"{shown(path)}: {image.width}x{image.height} pixels; the limit is {MAX_PIXELS:,}")
+            with Image.open(file, formats=_formats(Path(name).suffix.lower())) as image:
+                if image.width * image.height > (limit := max_pixels or MAX_PIXELS):
+                    raise DataError(f"{name}: {image.width}x{image.height} pixels; the limit is {limit:,}")
                 image.load()
                 yield _upright(image)
     except DataError:
         raise
+    except UnidentifiedImageError:
+        empty = not file.seek(0, os.SEEK_END)
+        raise DataError(f"{name}: not a readable image{', it is empty' if empty else ''}") from None
     except Exception as error:  # a decoder may raise anything on what it was not made for
-        raise DataError(f"{shown(path)}: {_reason(path, error)}") from None
+        raise DataError(f"{name}: {_reason(error)}") from None
 
 
-def _reason(path: str | os.PathLike[str], error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return "not a readable image" if Path(path).stat().st_size else "not a readable image, it is empty"
+def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno is not None:
         return error.strerror or type(error).__name__
     return (str(error).splitlines() or [""])[0] or type(error).__name__
@@ -320,10 +344,10 @@ def _fit(image: Image.Image, size: int, fit: Fit, interpolation: Interpolation) 
     return methods[fit]()
 
 
-def write_png(pixels: Tensor, path: Path) -> None:
+def write_png(pixels: Tensor, file: Path | BinaryIO) -> None:
     """Write one uint8 image ``[C, H, W]`` as PNG."""
     array = pixels.cpu().permute(1, 2, 0).numpy()
-    Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array).save(path, format="PNG")
+    Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array).save(file, format="PNG")
 
 
 def texture_noise(images: Tensor) -> Tensor:

@@ -3,9 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from acclimate.runs.adaptation import Adaptation
+
+What = Literal["classifier", "translator"]
+Weights = Literal["float32", "float16", "int8"]
+
+
+def about_run(adaptation: Adaptation, what: What, weights: Weights) -> dict[str, Any]:
+    """Return what an exported or served model says of itself."""
+    config, result = adaptation.config, adaptation.run.result
+    return {
+        "what": what,
+        "weights": weights,
+        "classes": list(adaptation.task.classes),
+        "image_size": config.image_size,
+        "channels": config.channels,
+        "fit": config.fit,
+        "interpolation": config.interpolation,
+        "method": result["method"],
+        "source": Path(result["source"]).name,
+        "target": Path(result["target"]).name,
+        "temperature": result.get("calibration", {}).get("temperature", 1.0),
+        "forecast": {name: (result["forecast"] or {}).get(name) for name in ("low", "mean", "high")},
+        "acclimate": result["versions"]["acclimate"],
+        "commit": result["commit"],
+    }
 
 
 def card(adaptation: Adaptation, about: Mapping[str, Any], compared: Mapping[str, str]) -> str:

@@ -10,21 +10,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from string import Template
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from acclimate.errors import AcclimateError
-from acclimate.pipeline.card import card
+from acclimate.pipeline.card import Weights, What, about_run, card
 from acclimate.runs.adaptation import Adaptation
 from acclimate.runs.deployed import deployed_classifier, deployed_translator
 from acclimate.runs.familiar import target_images
 from acclimate.runs.translation import Translator
-
-What = Literal["classifier", "translator"]
-Weights = Literal["float32", "float16", "int8"]
 
 CHECKED = 256
 """Real images that an export is compared on."""
@@ -128,7 +125,7 @@ def export(run: Adaptation, out: Path, what: What = "classifier", weights: Weigh
         network, own = deployed_classifier(adaptation), adaptation.calibrated().probabilities
     network.requires_grad_(False)
     wanted = _in_batches(own, pixels)
-    about = _about(adaptation, what, weights)
+    about = about_run(adaptation, what, weights)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as folder:
         found = _write(network, Path(folder), about, pixels, wanted)
@@ -155,27 +152,6 @@ def _write(
     loaded = torch.export.load(folder / "model.pt2").module()
     both: dict[str, Callable[[Tensor], Tensor]] = {"model.pt2": loaded, "model.onnx": _onnx(folder / "model.onnx")}
     return {name: _parity(_in_batches(compute, pixels), wanted, about["what"]) for name, compute in both.items()}
-
-
-def _about(adaptation: Adaptation, what: What, weights: Weights) -> dict[str, Any]:
-    """Return what an exported file says of itself."""
-    config, result = adaptation.config, adaptation.run.result
-    return {
-        "what": what,
-        "weights": weights,
-        "classes": list(adaptation.task.classes),
-        "image_size": config.image_size,
-        "channels": config.channels,
-        "fit": config.fit,
-        "interpolation": config.interpolation,
-        "method": result["method"],
-        "source": Path(result["source"]).name,
-        "target": Path(result["target"]).name,
-        "temperature": result.get("calibration", {}).get("temperature", 1.0),
-        "forecast": {name: (result["forecast"] or {}).get(name) for name in ("low", "mean", "high")},
-        "acclimate": result["versions"]["acclimate"],
-        "commit": result["commit"],
-    }
 
 
 def _program(network: nn.Module, pixels: Tensor) -> torch.export.ExportedProgram:

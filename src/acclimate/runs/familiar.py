@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from acclimate.errors import AcclimateError
 from acclimate.runs.adaptation import Adaptation
 from acclimate.runs.last_features import last_features
 from acclimate.training.state import load_tree, save_tree
@@ -37,3 +38,13 @@ def familiarity(adaptation: Adaptation) -> Familiarity:
         found = Familiarity.of(*(last_features(classifier, images) for images in both))
         save_tree(path, vars(found))
     return Familiarity(**load_tree(path))
+
+
+def familiarity_if_known(adaptation: Adaptation) -> Familiarity | None:
+    """Return what the target looks like, if the run is about one and has it, or its images are still there."""
+    if adaptation.own_kind != "adapted":
+        return None
+    try:
+        return familiarity(adaptation)
+    except AcclimateError:
+        return None

@@ -16,17 +16,17 @@ from acclimate.data.domains import DOMAINS, DataOptions, Domain, check_classes, 
 from acclimate.data.domains.base import SPLITS, SplitName
 from acclimate.data.images import read_image, read_whole, write_png
 from acclimate.data.listing import list_images
-from acclimate.errors import AcclimateError, DataError
+from acclimate.errors import DataError
 from acclimate.progress import progress, say, shown
 from acclimate.runs.adaptation import Adaptation
 from acclimate.runs.evaluation import EVALUATION_BATCH, summary
-from acclimate.runs.familiar import familiarity
+from acclimate.runs.familiar import familiarity_if_known
 from acclimate.runs.kept import Kept
 from acclimate.runs.last_features import last_features
 from acclimate.runs.translation import Translator
 from acclimate.training.engine import seed_for
 from acclimate.training.state import writing
-from acclimate.trust.familiarity import ALIEN, Familiarity
+from acclimate.trust.familiarity import ALIEN
 
 FEW = 5
 """Images below which nothing is said of how strange they are."""
@@ -138,7 +138,7 @@ def predict_files(
         A path does not exist, no image is readable, or with ``strict`` one is not.
     """
     classifier, strangeness = adaptation.calibrated(), list[Tensor]()
-    known = _familiarity(adaptation)
+    known = familiarity_if_known(adaptation)
     for names, pixels in _batches(adaptation, paths, strict):
         best = classifier.probabilities(pixels).max(1)
         if known is not None and not strangeness:  # the first batch tells enough
@@ -160,16 +160,6 @@ def read_files(adaptation: Adaptation, paths: Sequence[Path]) -> tuple[list[Path
     """
     parts = list(_batches(adaptation, paths, strict=False))
     return [file for names, _ in parts for file in names], torch.cat([pixels for _, pixels in parts])
-
-
-def _familiarity(adaptation: Adaptation) -> Familiarity | None:
-    """Return what the target looks like, if the run is about one and has it, or its images are still there."""
-    if adaptation.own_kind != "adapted":
-        return None
-    try:
-        return familiarity(adaptation)
-    except AcclimateError:
-        return None
 
 
 def _batches(adaptation: Adaptation, paths: Sequence[Path], strict: bool) -> Iterator[tuple[list[Path], Tensor]]:

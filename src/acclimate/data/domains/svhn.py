@@ -95,7 +95,8 @@ class SVHN8k(Domain):
 
 
 SYNTHETIC = tuple(
-    RemoteFile(f"syn-digits/synth_{part}_32x32.mat", (), source="http://yaroslav.ganin.net") for part in ("train", "test")
+    RemoteFile(f"syn-digits/synth_{part}_32x32.mat", (), source="http://yaroslav.ganin.net")
+    for part in ("train", "test")
 )
 
 

@@ -16,9 +16,9 @@ LAYERS = 5
 class CoupledGenerator(nn.Module):
     """Noise to a pair of images, one a domain, by networks that share their first layers (1606.07536, section 3).
 
-    convT 8w, then three times convT3 s2 down to w channels, each with batch norm (without weights, so that biases before
-    it would do nothing) and PReLU; convT6 and tanh. That gives 28 pixels; for other sizes the first map is larger or smaller than 4x4, and the last layer's
-    padding cuts the rest.
+    convT 8w, then three times convT3 s2 down to w channels, each with batch norm (without weights, so that a bias would
+    do nothing) and PReLU; convT6 and tanh. That gives 28 pixels; for other sizes the first map is larger or smaller
+    than 4x4, and the last layer's padding cuts the rest.
 
     Parameters
     ----------
