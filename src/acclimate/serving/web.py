@@ -26,12 +26,16 @@ from acclimate.serving.model import Model, answer, likeness_in_words
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
-HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; style-src 'self' 'unsafe-inline';"
-    " script-src 'self' 'unsafe-inline'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-}
+HEADERS = (
+    (
+        b"content-security-policy",
+        b"default-src 'self'; img-src 'self' blob: data:; style-src 'self' 'unsafe-inline'; script-src 'self'"
+        b" 'unsafe-inline'; frame-ancestors 'none'",
+    ),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+)
+"""Of every answer: a page may load nothing from elsewhere, and nobody may show it as a part of theirs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,12 +168,6 @@ def create_app(
         first = error.errors()[0]
         return JSONResponse({"detail": f"{'.'.join(map(str, first['loc']))}: {first['msg']}"}, 422)
 
-    @app.middleware("http")
-    async def headers(request: Request, call_next: Any) -> Response:
-        response: Response = await call_next(request)
-        response.headers.update(HEADERS)
-        return response
-
     return app
 
 
@@ -203,7 +201,7 @@ async def _computed(compute: Batcher, pixels: Tensor) -> Tensor:
 
 
 class _Limited:
-    """Refuses requests of too many bytes, told beforehand or not, before they are read whole."""
+    """Refuses requests of too many bytes, told beforehand or not, before they are read whole; adds :data:`HEADERS`."""
 
     def __init__(self, app: ASGIApp, most: int) -> None:
         self.app, self.most = app, most
@@ -219,8 +217,13 @@ class _Limited:
                 raise refusal
             return message
 
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *HEADERS]
+            await send(message)
+
         told = dict(scope.get("headers", ())).get(b"content-length", b"0")
         if told.isdigit() and int(told) > self.most:
-            await JSONResponse({"detail": refusal.detail}, 413, {"Connection": "close"})(scope, receive, send)
+            await JSONResponse({"detail": refusal.detail}, 413, {"Connection": "close"})(scope, receive, with_headers)
         else:
-            await self.app(scope, counted, send)
+            await self.app(scope, counted, with_headers)
