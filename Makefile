@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 PACS ?= ../shared/data/pacs
 
-.PHONY: demo photos test torture lint readme clean
+.PHONY: demo photos test torture lint readme docs notebook screenshots clean
 
 demo: .venv/runtime  ## Run the whole method on the embedded digits: four minutes
 	@if [ -e runs/demo/config.json ]; then $(BIN)/acclimate run --resume runs/demo; \
@@ -30,6 +30,18 @@ readme: .venv/runtime  ## Write the tables of README.md and docs/results/README.
 	$(BIN)/acclimate table docs/results/mnist-*-short-*.json docs/results/mnist-*-fast-*.json docs/results/mnist-*-best-*.json --layout matrix --into README.md
 	$(BIN)/acclimate table docs/results --into docs/results/README.md
 
+docs: .venv/docs  ## Build the documentation, its outputs printed meanwhile, to docs/_build/html: five minutes
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	$(BIN)/python docs/_site/links.py docs/_build/html
+
+notebook: .venv/dev  ## Run the documentation's notebook and keep what it shows
+	cd $$(mktemp -d) && cp $(CURDIR)/docs/two-folders.ipynb . && PATH=$(CURDIR)/$(BIN):$$PATH jupyter execute --inplace two-folders.ipynb && \
+	cp two-folders.ipynb $(CURDIR)/docs/
+
+screenshots: .venv/docs  ## Show the report and the serving page in a browser, for the documentation
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt playwright
+	$(BIN)/python docs/_site/screenshots.py
+
 .venv/pip:
 	$(PYTHON) -c 'import sys; sys.exit("acclimate needs Python 3.11 or later, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
@@ -43,5 +55,9 @@ readme: .venv/runtime  ## Write the tables of README.md and docs/results/README.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+.venv/docs: .venv/runtime
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
 clean:  ## Remove the environment and caches
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache docs/_build docs/methods

@@ -124,16 +124,18 @@ def ask(port: int, clients: int, seconds: float, pick: Callable[[], tuple[str, b
 def server(path: Path, threads: int) -> Iterator[tuple[int, int]]:
     """Serve a run or an export in a process of its own; yield its port and its number."""
     command = [sys.executable, "-m", "acclimate", "serve", str(path), "--port", "0", "--threads", str(threads)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr
-        port = next(int(found[1]) for line in process.stderr if (found := re.search(r"http://\S+:(\d+)", line)))
-        try:
-            yield port, process.pid
-        finally:
-            process.terminate()
-            said = process.stderr.read()
-            if process.wait() or not said.endswith("stopped\n"):
-                raise SystemExit(f"the server did not stop in order: {said}")
+    with tempfile.TemporaryDirectory() as scratch, open(f"{scratch}/said", "w") as said:
+        with subprocess.Popen(command, stderr=said, text=True) as process:
+            while not (found := re.search(r"http://\S+:(\d+)\n", Path(said.name).read_text())):
+                if process.poll() is not None:
+                    raise SystemExit(f"the server did not start: {Path(said.name).read_text()}")
+                time.sleep(0.1)
+            try:
+                yield int(found[1]), process.pid
+            finally:
+                process.terminate()
+        if process.returncode or not (told := Path(said.name).read_text()).endswith("stopped\n"):
+            raise SystemExit(f"the server did not stop in order: {told[-2000:]}")
 
 
 def holding(pid: int) -> dict[str, int]:

@@ -49,6 +49,40 @@ def test_semantic_consistency_by_hand() -> None:
     assert logged["generators"].item() == pytest.approx(total, rel=1e-4)
 
 
+def test_an_unsure_word_does_not_count() -> None:
+    with torch.no_grad():
+        sure = build().f_S(torch.cat([X, Y])).softmax(1).amax(1).median().item()
+        method, losses = build(sure=sure), []
+        for images, drawn in ((X, method.G(X)), (Y, method.F(Y))):
+            certain, seen = method.f_S(images).softmax(1).max(1)
+            each = F.cross_entropy(method.f_S(drawn), seen, reduction="none")
+            losses.append(torch.where(certain >= sure, each, 0.0).mean().item())
+            assert (certain < sure).any()
+    logged = method.step(X, Y)
+    assert [logged[name].item() for name in ("semantic_x", "semantic_y")] == pytest.approx(losses, rel=1e-4)
+
+
+def test_f_s_may_learn_from_strong_views() -> None:
+    seen: dict[str, Tensor] = {}
+    for policy in ("none", "symbols"):
+        method = build(source_augment=policy)
+        method.f_S.register_forward_pre_hook(lambda _, inputs, name=policy: seen.update({name: inputs[0]}))
+        method.phases(data())[0].step(0)
+    pixels = data().source_train.pixels.float() / 127.5 - 1
+    assert all(any(torch.equal(image, one) for one in pixels) for image in seen["none"])
+    assert not any(torch.equal(image, one) for image in seen["symbols"] for one in pixels)
+
+
+def test_g_is_given_the_noise_that_it_draws_from() -> None:
+    method = build(training_noise=0.5)
+    *_, pixel, _ = method.phases(data())
+    seen: list[Tensor] = []
+    method.translate = lambda images: seen.append(images) or images  # type: ignore[method-assign, func-returns-value]
+    pixel.step(0)
+    pixels = data().source_train.pixels.float() / 127.5 - 1
+    assert not any(torch.equal(image, one) for image in seen[0] for one in pixels)
+
+
 def test_without_weight_its_translator_is_cyclegans() -> None:
     method = build(semantic_weight=0.0)
     torch.manual_seed(0)
@@ -134,6 +168,12 @@ def test_the_target_copy_classifies() -> None:
 
 
 def test_settings_out_of_range() -> None:
-    for setting in ({"classifier_steps": 0}, {"feature_lr": 0.0}, {"semantic_weight": -1.0}, {"pool": -1}):
+    for setting in (
+        {"classifier_steps": 0},
+        {"feature_lr": 0.0},
+        {"semantic_weight": -1.0},
+        {"pool": -1},
+        {"sure": 1.5},
+    ):
         with pytest.raises(AcclimateError, match=f"--{next(iter(setting)).replace('_', '-')} must be"):
             CyCADAConfig(**setting)  # type: ignore[arg-type]

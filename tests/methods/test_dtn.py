@@ -86,6 +86,18 @@ def test_who_learns_at_which_update() -> None:
     ]
 
 
+def test_f_may_learn_from_strong_views() -> None:
+    seen: dict[str, Tensor] = {}
+    images = random_data(classes=3)
+    for policy in ("none", "symbols"):
+        method = build(batch_size=8, encoder_augment=policy)
+        method.f.register_forward_pre_hook(lambda _, inputs, name=policy: seen.update({name: inputs[0]}))
+        method.phases(images)[0].step(0)
+    pixels = images.source_train.pixels.float() / 127.5 - 1
+    assert all(any(torch.equal(image, one) for one in pixels) for image in seen["none"])
+    assert not any(torch.equal(image, one) for image in seen["symbols"] for one in pixels)
+
+
 def test_f_does_not_change_with_the_translator_not_even_its_statistics() -> None:
     method = build()
     before = {name: value.clone() for name, value in method.f.state_dict().items()}

@@ -141,6 +141,16 @@ def test_self_labels_count_from_their_start_and_classifiers_are_held_until_their
     assert [held for _, held in seen] == [True] * 4 + [False] * 4
 
 
+def test_linear_decay_ends_near_zero() -> None:
+    method = build(batch_size=4, steps=10, lr_decay="linear", lr=1.0)
+    (phase,) = method.phases(random_data())
+    rates = []
+    for number in range(10):
+        phase.step(number)
+        rates += [method.optimizers[name].param_groups[0]["lr"] for name in ("generators", "discriminators")]
+    assert rates[::2] == rates[1::2] == pytest.approx([1, 1, 1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2])
+
+
 def test_the_prediction_is_the_weighted_mean_of_both_classifiers() -> None:
     single = {}
     for share in (0.0, 0.25, 1.0):

@@ -103,6 +103,33 @@ def test_a_cell_stops_when_the_matrix_is_killed_and_the_next_one_takes_over(tmp_
     assert not at_work()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="kills as POSIX does")
+def test_processes_share_a_matrix_out_and_nothing_is_lost_when_one_dies(tmp_path: Path) -> None:
+    out, methods = tmp_path / "bench", ("source-only", "target-only", "dann", "adda")
+    command = [sys.executable, "-m", "acclimate", "bench", "--pairs=digits:digits-m", "--seeds=1", "--threads=1"]
+    command += [f"--methods={','.join(methods)}", f"--out={out}", "--no-estimate"]
+    command += [f"--set={name}={value}" for name, value in SETTINGS.items()]
+
+    def started() -> subprocess.Popen[str]:
+        return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    first, second = started(), started()
+    deadline = time.monotonic() + 200
+    while not list(out.glob("*/config.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    first.kill()
+    first.communicate()
+    _, errors = second.communicate(timeout=300)
+    third = started()  # takes up what died, if the second had passed it by
+    _, more = third.communicate(timeout=300)
+    assert (second.returncode, third.returncode) == (0, 0)
+    assert sorted(path.parent.name for path in out.glob("*/result.json")) == sorted(
+        f"digits-digits-m-{name}-0" for name in methods
+    )
+    taken = [line.split(", ")[1] for text in (errors, more) for line in text.splitlines() if "log in" in line]
+    assert len(taken) == len(set(taken))
+
+
 def test_cells_come_seed_by_seed() -> None:
     wanted = Matrix(parse_pairs("a:b,a:c"), ("source-only", "cyclegan"), 2, "fast", Path("out"), {}, {})
     assert [cell.seed for cell in wanted.cells()] == [0] * 4 + [1] * 4

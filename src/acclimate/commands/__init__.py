@@ -20,7 +20,7 @@ from cyclopts import App
 
 from acclimate._version import __version__
 from acclimate.commands.benchmark import bench, table
-from acclimate.commands.data import list_domains, prepare, show
+from acclimate.commands.data import example, list_domains, prepare, show
 from acclimate.commands.review import figures, report, select
 from acclimate.commands.run import run_command
 from acclimate.commands.serve import serve
@@ -113,5 +113,7 @@ def build_app(tokens: Sequence[str]) -> App:
     data.command(list_domains, name="list")
     data.command(prepare)
     data.command(show)
+    data.command(example)
     app.command(data)
+    app.register_install_completion_command(help="Complete commands and options in this shell: bash, zsh or fish.")
     return app

@@ -23,12 +23,27 @@ def list_domains(*, data_root: DataRoot = None) -> None:
 
     options = _options(data_root)
     for name, domain_class in sorted(DOMAINS.items()):
-        missing = [
-            file.path for file in domain_class(options).required_files() if not (options.data_root / file.path).exists()
-        ]
-        state = "ready" if not missing else f"to fetch: {', '.join(missing)}"
-        print(f"{name:<10} {domain_class.native:<12} {domain_class.licence:<48} {state}")
+        files = domain_class(options).required_files()
+        missing = [file for file in files if not (options.data_root / file.path).exists()]
+        state = "to fetch" if all(file.urls for file in missing) else "to be put below the data root"
+        told = f"{state}: {', '.join(file.path for file in missing)}" if missing else "ready"
+        print(f"{name:<16} {domain_class.native:<12} {domain_class.licence:<48} {told}")
     print("Any folder of images is a domain too: one subfolder a class for a source, any nesting for a target.")
+
+
+def example(out: Path = Path("example"), /) -> None:
+    """Write two small folders to try everything on: drawings, and photos of the same four things. No network.
+
+    Parameters
+    ----------
+    out
+        Where; it must be empty or not there yet.
+    """
+    from acclimate.data.example import write_example
+
+    source, target = write_example(out)
+    print(f"wrote {source} and {target}")
+    print(f"next: acclimate run {source} {target}")
 
 
 def prepare(*names: str, image_size: ImageSize = 32, channels: Channels = 3, data_root: DataRoot = None) -> None:

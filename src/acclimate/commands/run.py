@@ -189,7 +189,7 @@ def _source(tokens: Sequence[str]) -> str | None:
 
 def summary_table(adaptation: Adaptation) -> str:
     """Return what a person wants to know of a finished run: accuracies, costs, where things are."""
-    from acclimate.reporting.accuracies import accuracies
+    from acclimate.runs.kinds import accuracies
 
     result, path = adaptation.run.result, adaptation.run.path
     seconds = result["seconds"]

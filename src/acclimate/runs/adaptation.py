@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields, replace
 from functools import cached_property, partial
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from acclimate.runs.evaluation import BothDirections, Classifier
 from acclimate.runs.features import Encoders, FeatureStore, Set
 from acclimate.runs.kept import DomainName, DomainRecord, Kept, read_records
 from acclimate.runs.kinds import KINDS, Kind, is_paper_stage, recipe, self_trains
+from acclimate.runs.shown import as_html
 from acclimate.runs.translation import Translator
 from acclimate.training.engine import Engine, seed_for
 from acclimate.training.state import load_tree, read_json
@@ -106,6 +108,13 @@ class Adaptation:
                 raise
             return Kept(record, self.data_options, self.run.samples(name) if is_over else None)
         return domain
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows of the run."""
+        try:
+            return as_html(self.run.result, self.own_kind)
+        except RunError as error:  # it has not finished
+            return f"<p>{escape(str(error))}</p>"
 
     @property
     def seen_options(self) -> DataOptions:

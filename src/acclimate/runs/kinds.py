@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields, replace
-from typing import Literal
+from typing import Any, Literal
 
 from acclimate.config import PAPER_BARS, Config, StageConfig
 
@@ -11,6 +12,15 @@ Kind = Literal["source-only", "source-only-augmented", "adapted", "target-only",
 
 KINDS: tuple[Kind, ...] = ("source-only", "source-only-augmented", "adapted", "target-only", "target-only-augmented")
 """In the order of their training; the augmented bars where the run's own classifier stage is not the paper's."""
+
+KIND_NAMES = {
+    "source-only": "Source only",
+    "source-only-augmented": "Source only, augmented",
+    "adapted": "Adapted",
+    "target-only": "Target only",
+    "target-only-augmented": "Target only, augmented",
+}
+"""For people."""
 
 BAR_STEPS = 1_500
 """Steps of an augmented bar at most: it has no teacher to wait for."""
@@ -63,3 +73,10 @@ def recipe(config: Config, kind: Kind) -> Config:
     return (
         replace(config, stage_steps=min(config.stage_steps, BAR_STEPS)) if isinstance(config, StageConfig) else config
     )
+
+
+def accuracies(result: Mapping[str, Any], own_kind: str) -> dict[str, Mapping[str, Any]]:
+    """Return what was measured on the target's test images, by kind; ``own_kind`` is what the run is about."""
+    baselines = result["baselines"]
+    measured = {kind: baselines.get(kind.replace("-", "_")) for kind in KINDS} | {own_kind: result["accuracy"]}
+    return {kind: part for kind, part in measured.items() if part is not None}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import secrets
 import socket
@@ -58,6 +59,7 @@ def serve(
         f"{model.about['source']} → {model.about['target']}, by {model.engine}: http://{name}:{listening.getsockname()[1]}"
     )
     say("/ is a page to drop images on, /docs tells what else there is; Ctrl-C stops")
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of each malformed request
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=20))
     with contextlib.suppress(KeyboardInterrupt):  # uvicorn passes it on once all is answered
         server.run([listening])

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from acclimate.config import StageConfig
+from acclimate.config import AugmentName, StageConfig
 from acclimate.methods.cyclegan.config import CycleConfig
 
 
@@ -20,6 +20,11 @@ class CyCADAConfig(StageConfig, CycleConfig):
     ----------
     semantic_weight
         Weight of the semantic consistency.
+    source_augment
+        Policy of the strong views that the source classifier learns from: what it cannot read in the target, the
+        generators would avoid to draw.
+    sure
+        Probability from which its word on an image counts in the semantic consistency.
     classifier_steps
         Steps of the source classifier, and of the classifier on redrawn source images.
     feature_steps
@@ -40,6 +45,8 @@ class CyCADAConfig(StageConfig, CycleConfig):
     identity_weight: float = 0.0
     pool: int = 50
     semantic_weight: float = 1.0
+    source_augment: AugmentName = "none"
+    sure: float = 0.0
     classifier_steps: int = 39_000
     feature_steps: int = 10_000
     feature_batch_size: int = 128
@@ -50,15 +57,23 @@ class CyCADAConfig(StageConfig, CycleConfig):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
         "fast": {
-            "steps": 2300,
+            "steps": 4000,
             "batch_size": 32,
             "width": 16,
             "discriminator_width": 32,
+            "discriminator_ceiling": 0.9,
             "lr": 4e-4,
             "lr_decay": "linear",
             "ema": 0.995,
+            "pool": 0,
             "cycle_weight": 8.0,
-            "classifier_steps": 700,
+            "cycle_share": 0.5,
+            "identity_weight": 0.8,
+            "identity_share": 0.25,
+            "training_noise": 0.3,
+            "source_augment": "symbols",
+            "sure": 0.9,
+            "classifier_steps": 1000,
             "task_lr": 1e-3,
             "feature_steps": 500,
             "feature_batch_size": 64,
@@ -72,4 +87,5 @@ class CyCADAConfig(StageConfig, CycleConfig):
         self._at_least(1, "classifier_steps", "feature_steps", "feature_batch_size")
         self._above_zero("task_lr", "feature_lr")
         self._at_least(0, "semantic_weight")
+        self._share("sure")
         self._below_one("feature_beta1")

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from acclimate.data.augmentation import POLICIES
+from acclimate.data.images import with_texture_noise
 from acclimate.methods.adda.config import ADDAConfig
 from acclimate.methods.adda.method import ADDA
 from acclimate.methods.base import AdaptationData, DomainBatches, Task, adam
@@ -34,7 +37,9 @@ class CyCADA(CycleGAN):
     Departures: U-Nets and PatchGANs are CycleGAN's here. f_S is trained beforehand, as in the paper; the authors' code
     trains it along, leaves the consistency out while it is poor, has the source's labels in the first term, and doubles
     G's adversarial term. Images are redrawn whenever they are drawn. The target's copy also learns while the
-    discriminator is poor. Both classifiers are the run's network, where the paper uses ``lenet``.
+    discriminator is poor. Both classifiers are the run's network, where the paper uses ``lenet``. In the preset fast
+    f_S learns from augmented images (``source_augment``) and is believed where it is sure (``sure``): where it reads
+    six target images of ten, as on MNIST-M, the consistency else keeps G from drawing the others.
     """
 
     name = "cycada"
@@ -62,23 +67,24 @@ class CyCADA(CycleGAN):
 
     def phases(self, data: AdaptationData) -> list[Phase]:
         config, adda = self.config, self.adda
+        policy, augments = POLICIES[config.source_augment], config.source_augment != "none"
         (translator,) = super().phases(data)
         translator.snapshot = None  # the last phase's snapshots have the generators too
         batches = DomainBatches(data.source_train, data.target_train, adda.config, self.engine)
 
         def source(number: int) -> Mapping[str, Tensor]:
             x, labels, _ = batches[number]
-            return self._classifier_step("f_S", self.f_S, x, labels)
+            return self._classifier_step("f_S", self.f_S, policy.strong(x) if augments else x, labels)
 
         def pixel(number: int) -> Mapping[str, Tensor]:
             x, labels, _ = batches[number]
-            return adda.source_step(self.translate(x), labels)
+            return adda.source_step(self._as_target(x), labels)
 
         def feature(number: int) -> Mapping[str, Tensor]:
             if number == 0:
                 adda.target_encoder.load_state_dict(adda.source_encoder.state_dict())
             x, _, y = batches[number]
-            return adda.adversarial_step(self.translate(x), y)
+            return adda.adversarial_step(self._as_target(x), y)
 
         return [
             self._phase("source", batches, source, steps=config.classifier_steps),
@@ -93,11 +99,20 @@ class CyCADA(CycleGAN):
         """Return the semantic consistency of both generators."""
         self.f_S.eval()
         with frozen(self.f_S):
-            seen = {
-                "semantic_x": F.cross_entropy(self.f_S(fake_y).float(), self.f_S(x).argmax(1)),
-                "semantic_y": F.cross_entropy(self.f_S(fake_x).float(), self.f_S(y).argmax(1)),
-            }
+            seen = {"semantic_x": self._consistency(x, fake_y), "semantic_y": self._consistency(y, fake_x)}
         return {name: self.config.semantic_weight * loss for name, loss in seen.items()}
+
+    def _as_target(self, x: Tensor) -> Tensor:
+        """Return source images redrawn, from the noise that G has learnt to draw from."""
+        return self.translate(with_texture_noise(x, self.config.training_noise))
+
+    def _consistency(self, images: Tensor, redrawn: Tensor) -> Tensor:
+        """Return how far f_S reads something else in redrawn images, mean over all, of those where it is sure."""
+        with torch.no_grad():
+            certain, seen = self.f_S(images).float().softmax(1).max(1)
+        losses = F.cross_entropy(self.f_S(redrawn).float(), seen, reduction="none")
+        result: Tensor = (losses * (certain >= self.config.sure)).mean()
+        return result
 
     def weights(self) -> dict[str, Any]:
         """Return the weights that translate and classify."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from acclimate.config import LearningRateDecay, TranslationConfig
+from acclimate.config import AugmentName, LearningRateDecay, TranslationConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +19,8 @@ class DTNConfig(TranslationConfig):
     ----------
     encoder_steps
         Steps of the first phase, in which f is trained on the source's labels.
+    encoder_augment
+        Policy of the strong views that f learns from: what it reads wrong in the target is drawn wrong.
     beta1
         Adam's first decay rate.
     lr_decay
@@ -36,6 +38,7 @@ class DTNConfig(TranslationConfig):
     """
 
     encoder_steps: int = 20_000
+    encoder_augment: AugmentName = "none"
     steps: int = 20_000
     batch_size: int = 100
     lr: float = 3e-4
@@ -52,6 +55,7 @@ class DTNConfig(TranslationConfig):
         "paper": {},
         "fast": {
             "encoder_steps": 1000,
+            "encoder_augment": "symbols",
             "steps": 4000,
             "lr": 1e-3,
             "beta1": 0.5,

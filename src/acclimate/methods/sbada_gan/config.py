@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from acclimate.config import MethodConfig, StageConfig
+from acclimate.config import LearningRateDecay, MethodConfig, StageConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +17,8 @@ class SBADAGANConfig(StageConfig, MethodConfig):
     ----------
     beta1
         Adam's first decay rate.
+    lr_decay
+        linear lets the learning rate fall to 0 over the second half.
     weight_decay
         Adam's L2 penalty.
     width
@@ -59,6 +61,7 @@ class SBADAGANConfig(StageConfig, MethodConfig):
     batch_size: int = 32
     lr: float = 1e-4
     beta1: float = 0.5
+    lr_decay: LearningRateDecay = "none"
     weight_decay: float = 1e-5
     width: int = 64
     blocks: int = 4
@@ -81,8 +84,9 @@ class SBADAGANConfig(StageConfig, MethodConfig):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
         "fast": {
-            "steps": 3000,
+            "steps": 4000,
             "lr": 1e-3,
+            "lr_decay": "linear",
             "width": 32,
             "discriminator_width": 32,
             "discriminator_noise": 0.2,

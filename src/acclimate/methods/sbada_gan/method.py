@@ -74,6 +74,7 @@ class SBADAGAN(Method):
         batches = DomainBatches(data.source_train, data.target_train, config, self.engine)
 
         def step(number: int) -> Mapping[str, Tensor]:
+            self._decay_lr(config.lr_decay, config.lr, number, batches.steps)
             progress = number / batches.steps
             self_label_weight = config.self_label_weight if progress >= config.self_label_start else 0.0
             return self.step(*batches[number], self_label_weight, held=progress < config.hold)

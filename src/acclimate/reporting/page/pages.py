@@ -10,7 +10,6 @@ from itertools import zip_longest
 import torch
 from torch import Tensor
 
-from acclimate.reporting.accuracies import KIND_NAMES
 from acclimate.reporting.analysis import Analysis
 from acclimate.reporting.counts import one_of_each
 from acclimate.reporting.curves import Panel, classifier_panels, method_panels, self_training_panels
@@ -19,6 +18,7 @@ from acclimate.reporting.page.matrices import MOST_CLASSES, Matrix, matrix
 from acclimate.reporting.page.sprites import LARGEST, LARGEST_PHOTO, Sheet
 from acclimate.reporting.page.summary import Summary
 from acclimate.runs.adaptation import Adaptation
+from acclimate.runs.kinds import KIND_NAMES
 
 STRIP = 7
 """Pictures of a row, where they are large."""

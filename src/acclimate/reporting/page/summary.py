@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from acclimate.methods import find_config
-from acclimate.reporting.accuracies import KIND_NAMES, accuracies
 from acclimate.reporting.analysis import Analysis
 from acclimate.runs.adaptation import Adaptation
+from acclimate.runs.kinds import KIND_NAMES, accuracies
 from acclimate.training.state import read_json
 
 MEANINGS = {

@@ -1,0 +1,149 @@
+"""Pages that are made anew at each build: a method's, from its docstring, its settings and the result files."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from dataclasses import MISSING, fields
+from pathlib import Path
+
+from docstring_parser import parse
+from sphinx.application import Sphinx
+
+from acclimate.config import Config
+from acclimate.methods import find_config, find_method, method_names
+from acclimate.reporting.tables import Result, list_table, markdown, read_results
+
+FOLDER = "methods"
+
+SHARED = ("acclimate.config", "acclimate.methods.unet_config")
+"""Modules whose settings every method, or several, have: they stand in ``acclimate run --help``."""
+
+
+def write_pages(app: Sphinx) -> None:
+    """Write a page a method, and their list."""
+    docs = Path(app.srcdir)
+    folder = docs / FOLDER
+    folder.mkdir(exist_ok=True)
+    results = read_results([docs / "results"])
+    for name in method_names():
+        own = [result for result in results if result.content["method"] == name]
+        _write(folder / f"{name}.md", page(name, [result.seen_from(folder) for result in own]))
+    rows = [[f"[{name}]({name}.md)", summary(name)] for name in method_names()]
+    _write(folder / "index.md", contents(markdown(["method", "what it is"], rows)))
+
+
+def _write(file: Path, text: str) -> None:
+    if not file.exists() or file.read_text(encoding="utf-8") != text:  # else Sphinx would read it again
+        file.write_text(text, encoding="utf-8")
+
+
+def contents(table: str) -> str:
+    """Return the page that lists the methods."""
+    names = "\n".join(method_names())
+    return "\n".join(
+        [
+            "# Methods",
+            "",
+            "Each is one room of `src/acclimate/methods` that reads next to its paper; these pages are made from its"
+            " docstring, its settings and [the result files](../results/README.md).",
+            "",
+            table,
+            "",
+            "```{toctree}\n:hidden:\n\n" + names + "\n```",
+            "",
+        ]
+    )
+
+
+def summary(name: str) -> str:
+    """Return a method's docstring's first line, as Markdown."""
+    return as_markdown(inspect.getdoc(find_method(name)) or "").split("\n\n")[0].replace("\n", " ")
+
+
+def page(name: str, results: list[Result]) -> str:
+    """Return a method's page."""
+    method, config = find_method(name), find_config(name)
+    module = inspect.getmodule(method)
+    source = (module.__doc__ or "").strip().rstrip(".")
+    parts = [f"# {name}", f"*{as_markdown(source)}.*", as_markdown(inspect.getdoc(method) or "")]
+    parts += ["## Run it", f"```\nacclimate run SOURCE TARGET --method {name}\n```"]
+    if own := settings(config):
+        parts += ["## Its own settings", own]
+    if config.presets:
+        parts += ["## Presets", presets(config)]
+    if results:
+        parts += ["## Measured", list_table(results)]
+    return "\n\n".join(parts) + "\n"
+
+
+def settings(config: type[Config]) -> str:
+    """Return a table of the settings that a method has of its own, with their defaults."""
+    told: dict[str, str] = {}
+    for base in reversed(config.__mro__):
+        if base.__module__ not in SHARED:
+            told |= {one.arg_name: one.description or "" for one in parse(base.__doc__ or "").params}
+    rows = [
+        [f"`--{one.name.replace('_', '-')}`", _shown(one.default), as_markdown(told[one.name]).replace("\n", " ")]
+        for one in fields(config)
+        if one.name in told
+    ]
+    return markdown(["setting", "default", ""], rows) if rows else ""
+
+
+def presets(config: type[Config]) -> str:
+    """Return a list of presets, each with what it changes."""
+    lines = []
+    for name, changes in config.presets.items():
+        changed = ", ".join(f"{one.replace('_', ' ')} {_shown(value)}" for one, value in changes.items())
+        lines.append(f"- **{name}**: {changed or 'the defaults'}")
+    return "\n".join(lines)
+
+
+def _shown(value: object) -> str:
+    if value is MISSING:
+        return ""
+    return (
+        {True: "yes", False: "no", "": "none"}.get(value, str(value)) if isinstance(value, bool | str) else f"{value}"
+    )
+
+
+def as_markdown(docstring: str) -> str:
+    """Return a docstring of prose and indented equations as Markdown: equations become blocks."""
+    return "\n\n".join(_blocks(docstring))
+
+
+def _blocks(docstring: str) -> Iterator[str]:
+    kept: list[str] = []
+    indented = False
+    for line in [*docstring.splitlines(), ""]:
+        deeper = line.startswith("    ")
+        if line.strip() and deeper == indented:
+            kept.append(line)
+            continue
+        if kept:
+            yield _block(kept, indented)
+        kept, indented = ([line], deeper) if line.strip() else ([], False)
+
+
+def _block(lines: list[str], indented: bool) -> str:
+    if indented:
+        margin = min(len(line) - len(line.lstrip()) for line in lines)
+        return "```text\n" + "\n".join(_plain(line[margin:]) for line in lines) + "\n```"
+    return _roles("\n".join(lines))
+
+
+def _roles(text: str) -> str:
+    text = re.sub(r":\w+:`~?([^`]+)`", lambda found: f"`{found[1].rpartition('.')[2]}`", text)
+    return re.sub(r"``([^`]+)``", r"`\1`", text).replace("|", "\\|").replace("*", "\\*")
+
+
+def _plain(text: str) -> str:
+    return re.sub(r":\w+:`~?([^`]+)`", lambda found: found[1].rpartition(".")[2], text).replace("``", "")
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Write the pages before the others are read."""
+    app.connect("builder-inited", write_pages)
+    return {"parallel_read_safe": True}

@@ -1,0 +1,29 @@
+"""The notebook of the documentation runs, from its first cell to its last, and its committed outputs are its own."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+nbformat = pytest.importorskip("nbformat", reason="nbclient is not installed")
+nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed")
+pytest.importorskip("ipykernel", reason="ipykernel is not installed")
+
+NOTEBOOK = Path(__file__).parents[1] / "docs" / "two-folders.ipynb"
+
+
+@pytest.mark.filterwarnings("default")  # of the kernel's own machinery
+def test_it_runs(tmp_path: Path) -> None:
+    notebook = nbformat.read(shutil.copy(NOTEBOOK, tmp_path), 4)
+    committed = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(cell.execution_count for cell in committed), "make notebook runs it"
+    assert not any(output.output_type == "error" for cell in committed for output in cell.outputs)
+    nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    shown = "".join(
+        str(output.get("data", output.get("text", ""))) for cell in notebook.cells for output in cell.get("outputs", ())
+    )
+    assert "<td>source-only</td>" in shown
+    assert "image/png" in shown
+    assert (tmp_path / "exported" / "model.onnx").exists()
