@@ -31,12 +31,11 @@ readme: .venv/runtime  ## Write the tables of README.md and docs/results/README.
 	$(BIN)/acclimate table docs/results --into docs/results/README.md
 
 docs: .venv/docs  ## Build the documentation, its outputs printed meanwhile, to docs/_build/html: five minutes
-	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	$(BIN)/python -m sphinx -W --keep-going -q -d docs/_build/doctrees -b html docs docs/_build/html
 	$(BIN)/python docs/_site/links.py docs/_build/html
 
 notebook: .venv/dev  ## Run the documentation's notebook and keep what it shows
-	cd $$(mktemp -d) && cp $(CURDIR)/docs/two-folders.ipynb . && PATH=$(CURDIR)/$(BIN):$$PATH jupyter execute --inplace two-folders.ipynb && \
-	cp two-folders.ipynb $(CURDIR)/docs/
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python docs/_site/execute.py
 
 screenshots: .venv/docs  ## Show the report and the serving page in a browser, for the documentation
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt playwright

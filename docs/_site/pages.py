@@ -143,7 +143,23 @@ def _plain(text: str) -> str:
     return re.sub(r":\w+:`~?([^`]+)`", lambda found: found[1].rpartition(".")[2], text).replace("``", "")
 
 
+TITLES = {
+    "results/forecast": "The forecast, tried on runs with known truth",
+    "results/choice": "Choosing among methods, tried on runs with known truth",
+    "results/selection": "Choosing a snapshot, tried on runs with known truth",
+    "results/torture": "Torture",
+}
+"""Of what programs write as the part of a page."""
+
+
+def add_title(_app: Sphinx, name: str, source: list[str]) -> None:
+    """Give a page its title that has none of its own."""
+    if name in TITLES:
+        source[0] = f"# {TITLES[name]}\n\n{source[0]}"
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Write the pages before the others are read."""
     app.connect("builder-inited", write_pages)
+    app.connect("source-read", add_title)
     return {"parallel_read_safe": True}

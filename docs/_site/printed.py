@@ -70,7 +70,7 @@ class Printed(SphinxDirective):
 
 
 def _prepare(app: Sphinx) -> None:
-    app.workspace = Workspace(Path(app.doctreedir).parent / "workspace")
+    app.workspace = Workspace(Path(app.outdir).parent / "workspace")
     for command in app.config.printed_first:
         status, said = app.workspace.run(command)
         if status:

@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 OUT = Path(__file__).parents[1] / "screenshots"
 ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync")
-DROPPED = ("palace/003.jpg", "flower/000.jpg", "leaves/001.jpg")
+DROPPED = ("roof/003.jpg", "flower/000.jpg", "leaves/001.jpg")
 
 
 def acclimate(*arguments: str, folder: Path) -> None:

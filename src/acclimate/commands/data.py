@@ -32,7 +32,7 @@ def list_domains(*, data_root: DataRoot = None) -> None:
 
 
 def example(out: Path = Path("example"), /) -> None:
-    """Write two small folders to try everything on: drawings, and photos of the same four things. No network.
+    """Write two small folders to try everything on: drawings, and night photos of the same things. No network.
 
     Parameters
     ----------

@@ -23,8 +23,8 @@ def select(
     """Choose without labels: among a run's snapshots, or among the classifiers of several runs.
 
     Of one run, score the snapshots, and show which one each rule would choose; what it has chosen stays as it is:
-    choose at its start, by --select RULE. Of several runs on the same two domains, forecast the accuracy of each
-    classifier and of the one that is not adapted, and say which to take.
+    choose at its start, by --select RULE. Of several runs on the same two domains, or of one whose method keeps none,
+    forecast the accuracy of each classifier and of the one that is not adapted, and say which to take.
 
     Parameters
     ----------
@@ -51,7 +51,8 @@ def select(
     if not study:
         if out is not None or every or retrain:
             raise AcclimateError("--out, --every and --retrain are for a --study")
-        print(choice_table(adaptations[0]) if len(adaptations) == 1 else comparison(judged(adaptations)))
+        of_snapshots = len(adaptations) == 1 and adaptations[0].method_class.has_snapshots
+        print(choice_table(adaptations[0]) if of_snapshots else comparison(judged(adaptations)))
         return
     text, result = study_runs(adaptations, every=every, retrain=retrain)
     if out is not None:

@@ -12,20 +12,22 @@ from acclimate.training.state import writing
 
 PARTS = {
     "flower": ("flower.jpg", (130, 60, 440, 400)),
+    "lake": ("china.jpg", (380, 150, 640, 330)),
     "leaves": ("flower.jpg", (400, 0, 640, 427)),
-    "palace": ("china.jpg", (60, 110, 440, 300)),
+    "roof": ("china.jpg", (120, 100, 440, 210)),
     "sky": ("china.jpg", (0, 0, 640, 120)),
+    "trees": ("china.jpg", (0, 300, 640, 427)),
 }
 """By class, of which photo, and where in it: left, top, right, bottom."""
 
 SIDE = 128
-COUNT = 60
+COUNT = 100
 SMALLEST, LARGEST = 90, 120
 """Sides of the cut parts, before they are brought to :data:`SIDE`."""
 
 
 def write_example(folder: Path) -> tuple[Path, Path]:
-    """Write two folders of 240 images each, a folder a class: pencil drawings, and photos of the same four things.
+    """Write two folders of 600 images each, a folder a class: pencil drawings, and night photos of the same things.
 
     Both show parts of scikit-learn's ``flower.jpg`` and ``china.jpg`` (CC BY 2.0), always the same.
 
@@ -71,6 +73,8 @@ def pencil(image: Image.Image, random: np.random.RandomState) -> Image.Image:
 
 
 def snapshot(image: Image.Image, random: np.random.RandomState) -> Image.Image:
-    """Return an image as a hand-held camera takes it: lighter or darker, a little turned."""
-    light = image.point(lambda value: value * float(random.uniform(0.6, 1.2)))
-    return light.rotate(float(random.uniform(-15, 15)), Image.Resampling.BICUBIC, fillcolor=(20, 20, 20))
+    """Return an image as a telephone takes it by night: dark, bluish, blurred, grainy."""
+    blurred = image.filter(ImageFilter.GaussianBlur(float(random.uniform(0.5, 1.5))))
+    light = float(random.uniform(0.25, 0.5)) * np.array([0.8, 0.9, 1.3])
+    grain = random.normal(0, random.uniform(4, 10), (SIDE, SIDE, 3))
+    return Image.fromarray((np.asarray(blurred) * light + grain).clip(0, 255).astype(np.uint8))

@@ -234,12 +234,13 @@ class _Judgement:
 
 def choice_table(adaptation: Adaptation) -> str:
     """Return a table of the candidates' scores, and under each score what it would choose."""
-    table = score_snapshots(adaptation, candidates(adaptation.run))
-    names = list(next(iter(table.values()), {}))
-    if not names:
+    steps = candidates(adaptation.run)
+    if not steps:
         raise RunError(
             f"{adaptation.run.path} has no snapshots: go on with acclimate run --resume {adaptation.run.path}"
         )
+    table = score_snapshots(adaptation, steps)
+    names = list(next(iter(table.values())))
     lines = [" ".join(f"{name:>18}" for name in ("step", *names))]
     for step, row in table.items():
         lines.append(" ".join([f"{step:>18}", *(f"{row[name]:>18.4f}" for name in names)]))
