@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator
+import textwrap
 from dataclasses import MISSING, fields
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from sphinx.application import Sphinx
 
 from acclimate.config import Config
 from acclimate.methods import find_config, find_method, method_names
+from acclimate.pipeline.self_training import SelfTraining
 from acclimate.reporting.tables import Result, list_table, markdown, read_results
 
 FOLDER = "methods"
@@ -68,6 +69,8 @@ def page(name: str, results: list[Result]) -> str:
     module = inspect.getmodule(method)
     source = (module.__doc__ or "").strip().rstrip(".")
     parts = [f"# {name}", f"*{as_markdown(source)}.*", as_markdown(inspect.getdoc(method) or "")]
+    if name == "self-training":
+        parts.append(as_markdown((inspect.getdoc(SelfTraining) or "").partition("\n\nParameters\n")[0]))
     parts += ["## Run it", f"```\nacclimate run SOURCE TARGET --method {name}\n```"]
     if own := settings(config):
         parts += ["## Its own settings", own]
@@ -110,28 +113,13 @@ def _shown(value: object) -> str:
 
 
 def as_markdown(docstring: str) -> str:
-    """Return a docstring of prose and indented equations as Markdown: equations become blocks."""
-    return "\n\n".join(_blocks(docstring))
+    """Return a docstring as Markdown: paragraphs with lines that are set in, which are equations, become blocks."""
+    paragraphs = re.split(r"\n\s*\n", docstring.strip("\n"))
+    return "\n\n".join(_block(one) if re.search(r"^ {4}", one, re.MULTILINE) else _roles(one) for one in paragraphs)
 
 
-def _blocks(docstring: str) -> Iterator[str]:
-    kept: list[str] = []
-    indented = False
-    for line in [*docstring.splitlines(), ""]:
-        deeper = line.startswith("    ")
-        if line.strip() and deeper == indented:
-            kept.append(line)
-            continue
-        if kept:
-            yield _block(kept, indented)
-        kept, indented = ([line], deeper) if line.strip() else ([], False)
-
-
-def _block(lines: list[str], indented: bool) -> str:
-    if indented:
-        margin = min(len(line) - len(line.lstrip()) for line in lines)
-        return "```text\n" + "\n".join(_plain(line[margin:]) for line in lines) + "\n```"
-    return _roles("\n".join(lines))
+def _block(paragraph: str) -> str:
+    return "```text\n" + _plain(textwrap.dedent(paragraph)) + "\n```"
 
 
 def _roles(text: str) -> str:
@@ -147,7 +135,6 @@ TITLES = {
     "results/forecast": "The forecast, tried on runs with known truth",
     "results/choice": "Choosing among methods, tried on runs with known truth",
     "results/selection": "Choosing a snapshot, tried on runs with known truth",
-    "results/torture": "Torture",
 }
 """Of what programs write as the part of a page."""
 

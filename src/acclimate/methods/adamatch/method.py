@@ -33,6 +33,9 @@ class AdaMatch(Method):
 
     Departures from the paper: views are those of the policy here, pseudo-labels are hard, as in a public reproduction,
     where the paper leaves them soft, and batch norm's running statistics are averaged like the weights.
+
+    When it fails: as ``self-training`` does, which has each domain's statistics of batch norm apart; with statistics in
+    common a domain that looks very different pulls both off.
     """
 
     name = "adamatch"

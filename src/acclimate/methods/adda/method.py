@@ -31,6 +31,9 @@ class ADDA(Method):
 
     Departures from the paper: the network is the classifier that all methods here share (``--classifier lenet`` is the
     paper's); D takes its step before M_t, and M_t sees the new D, where the authors' code takes both at once.
+
+    When it fails: nothing ties a target image to its class, so that classes may change places while the discriminator
+    is content.
     """
 
     name = "adda"

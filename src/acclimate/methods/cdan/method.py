@@ -31,6 +31,8 @@ class CDAN(Method):
 
     Departures from the paper: f and y are the two parts of the run's classifier; Adam, whose rate falls, in place of
     SGD.
+
+    When it fails: as DANN does, if less often: what a wrong classifier says conditions the discriminator.
     """
 
     name = "cdan"

@@ -37,6 +37,9 @@ class CoGAN(Method):
     anew for the generators. The term of pair_weight is not in the paper, and has no weight but in the preset fast. That
     preset has a warm-up, too, and gives each domain the last three layers of its generator: USPS's digits fill the
     frame where MNIST's have a margin, and with all layers but one in common the GANs draw clutter there instead.
+
+    When it fails: what the two generators draw from one noise must show one thing. Where the domains have no such pairs
+    of simple images, such as MNIST and MNIST-M, the shared layers draw neither well.
     """
 
     name = "cogan"

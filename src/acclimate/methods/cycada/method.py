@@ -40,6 +40,9 @@ class CyCADA(CycleGAN):
     discriminator is poor. Both classifiers are the run's network, where the paper uses ``lenet``. In the preset fast
     f_S learns from augmented images (``source_augment``) and is believed where it is sure (``sure``): where it reads
     six target images of ten, as on MNIST-M, the consistency else keeps G from drawing the others.
+
+    When it fails: its word for the class is the source classifier's. Where that cannot read the target, the consistency
+    holds the generators to what it can read.
     """
 
     name = "cycada"

@@ -47,6 +47,10 @@ class CycleGAN(Method):
     discriminator takes one step on real and generated images together where the notebook takes two; with
     ``training_noise`` G redraws noisy source images, as an Augmented CycleGAN draws from a latent code (Almahairi et
     al., arXiv:1802.10151).
+
+    When it fails: nothing but the cycle ties an image to its class, so that generators may swap classes where the
+    domains have these in other shares. What the source's images say nothing of, such as SVHN's neighbouring digits, is
+    not drawn: there the paper's recipe gains nothing.
     """
 
     name = "cyclegan"

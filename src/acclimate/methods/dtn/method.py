@@ -37,6 +37,9 @@ class DTN(Method):
     Departures: f is trained on the source of the run, where the paper has half a million digits of SVHN, which the
     preset fast makes up for by augmentation; D and g take one step each, where
     the public code this follows takes several and has a binary D; squares and variations are means over pixels.
+
+    When it fails: what f reads wrong in the target, g draws under the wrong label; with an f of 79 % on USPS the
+    adapted classifier was no better.
     """
 
     name = "dtn"

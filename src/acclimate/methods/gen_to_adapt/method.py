@@ -36,6 +36,9 @@ class GenToAdapt(Method):
     Departures from the authors' code: F's step draws x' and t' anew from the new G and asks the new C, where they go
     back through what the old ones drew; F sees images in [-1, 1] as G and D do, not standardised ones; F and C start
     from Glorot-uniform weights, batch norm from 1.
+
+    When it fails: the generator must draw source images from target features; on textured targets, such as MNIST-M, it
+    is outdone by methods that redraw the source.
     """
 
     name = "gen-to-adapt"

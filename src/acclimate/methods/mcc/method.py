@@ -22,6 +22,8 @@ class MCC(Method):
     with :func:`class_confusion`. Source images x with labels y and target images t are ``[N, C, H, W]`` in [-1, 1].
 
     Departures from the paper: the network is the run's classifier; Adam, whose rate falls, in place of SGD.
+
+    When it fails: where classes are confused from the start, less confusion may mean fewer classes.
     """
 
     name = "mcc"

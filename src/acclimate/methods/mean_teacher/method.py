@@ -30,6 +30,9 @@ class MeanTeacher(Method):
     [-1, 1].
 
     Departures from the paper: the network and the views are those here.
+
+    When it fails: where the unaugmented source is far from the target, the teacher starts out wrong, and nothing but
+    its threshold keeps that from being learnt.
     """
 
     name = "mean-teacher"

@@ -32,6 +32,8 @@ class Pix2Pix(Method):
 
     Departures from paper and reference code: the U-Net, with its dropout in one block, and the PatchGAN are CycleGAN's
     here, with instance norm and 23x23 patches, as images are small; a step takes more than one image.
+
+    When it fails: it needs pairs, which real tasks do not have; here it is the upper bound of what redrawing can give.
     """
 
     name = "pix2pix"

@@ -33,6 +33,9 @@ class PixelDA(Method):
     gradients of an update are clipped together, where the reference code clips each variable's. The paper's content
     similarity loss is not for digits and left out. The preset fast has a warm-up and holds the classifier, which the
     paper does not.
+
+    When it fails: its pictures keep the content of the source: a target that shows more, such as SVHN's neighbouring
+    digits, stays out of reach. It wants hundreds of thousands of steps for textured targets.
     """
 
     name = "pixelda"

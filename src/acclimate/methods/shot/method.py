@@ -34,6 +34,8 @@ class SHOT(Method):
 
     Departures from the paper: g and h are the two parts of the run's classifier, h without weight norm; Adam in place
     of SGD.
+
+    When it fails: it wants every class to be used by as many images, which a target with few of one class is not.
     """
 
     name = "shot"
