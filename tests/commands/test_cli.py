@@ -331,3 +331,15 @@ def test_an_interruption_says_how_a_run_goes_on(
         main(["data", "prepare", "digits"])
     assert exit_.value.code == 130
     assert "interrupted; a run goes on with: acclimate run --resume RUN" in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_can_complete(
+    shell: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_cli: Callable[..., tuple[int, str, str]]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    code, *_ = run_cli("--install-completion", "--shell", shell)
+    assert code == 0
+    written = "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
+    assert "acclimate" in written
+    assert "translate" in written
