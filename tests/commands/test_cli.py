@@ -16,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+from acclimate import __version__
 from acclimate.commands import main
 from acclimate.commands.run import summary_table
 from acclimate.data.images import write_png
@@ -317,7 +318,7 @@ def test_it_runs_as_a_module() -> None:
     result = subprocess.run(
         [sys.executable, "-m", "acclimate", "--version"], capture_output=True, text=True, check=True
     )
-    assert result.stdout.strip() == "0.1.0"
+    assert result.stdout.strip() == __version__
 
 
 def test_an_interruption_says_how_a_run_goes_on(
