@@ -11,7 +11,7 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY src src
 RUN pip install --no-cache-dir --constraint constraints.txt '.[export,serve]'
 
-USER acclimate
+USER 1000
 WORKDIR /runs
 ENV ACCLIMATE_CACHE=/home/acclimate/.cache/acclimate
 EXPOSE 8000
