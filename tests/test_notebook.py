@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,10 @@ NOTEBOOK = Path(__file__).parents[1] / "docs" / "two-folders.ipynb"
 
 
 @pytest.mark.filterwarnings("default")  # of the kernel's own machinery
-def test_it_runs(tmp_path: Path) -> None:
+def test_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(
+        "PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    )  # its cells call acclimate
     notebook = nbformat.read(shutil.copy(NOTEBOOK, tmp_path), 4)
     committed = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert all(cell.execution_count for cell in committed), "make notebook runs it"

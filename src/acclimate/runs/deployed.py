@@ -23,7 +23,7 @@ def deployed_classifier(adaptation: Adaptation) -> nn.Module:
     """
     classifier = adaptation.calibrated()
     of = adaptation.chosen()[0] if adaptation.method_class.chooses else adaptation
-    return _Tempered(_network(classifier, of), classifier.temperature).eval()
+    return _plain(_Tempered(_network(classifier, of), classifier.temperature)).eval()
 
 
 def deployed_translator(adaptation: Adaptation) -> nn.Module:
@@ -45,6 +45,23 @@ def _network(classifier: Classifier, adaptation: Adaptation) -> nn.Module:
     if encode is not None and not (isinstance(encode, FeatureStore) and encode.networks):
         raise AcclimateError("a classifier of features whose backbone is unknown cannot be exported")
     return _Classifying(classifier.networks, encode.networks if isinstance(encode, FeatureStore) else ())
+
+
+def _plain(network: nn.Module) -> nn.Module:
+    """Exchange layers that torch 2.6 cannot write as ONNX for equal ones."""
+    for name, child in network.named_children():
+        if isinstance(child, nn.AdaptiveMaxPool2d) and child.output_size == 1:
+            setattr(network, name, _Maximum())
+        else:
+            _plain(child)
+    return network
+
+
+class _Maximum(nn.Module):
+    """The largest value of each map."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return maps.amax((2, 3), keepdim=True)
 
 
 class _Classifying(nn.Module):
