@@ -10,7 +10,6 @@ one process; the memory of each part is that of a process of its own, which find
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
 import tempfile
@@ -23,7 +22,7 @@ from typing import Any, Self
 
 import numpy as np
 from PIL import Image
-from speed import in_turns, our_step, rounded
+from speed import in_turns, our_step, written
 
 from acclimate.data.domains import Domain, open_domain
 from acclimate.data.domains.digits import read_digits
@@ -171,10 +170,7 @@ def main() -> None:
             "speed": in_new_process(turns, path, device, arguments.rounds),
             **environment(Engine.choose(device)),
         }
-    text = json.dumps(rounded(result), indent=1)
-    if arguments.out:
-        arguments.out.write_text(text + "\n")
-    print(text)
+    print(written(result, arguments.out))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import argparse
 import asyncio
 import collections
 import io
-import json
 import random
 import re
 import statistics
@@ -29,7 +28,7 @@ from typing import Any
 
 import torch
 from PIL import Image
-from speed import rounded
+from speed import written
 
 from acclimate.data.images import read_image
 from acclimate.pipeline.environment import environment
@@ -256,10 +255,7 @@ def main() -> None:
         "under load": load,
         **environment(adaptation.engine),
     }
-    text = json.dumps(rounded(result), indent=1)
-    if arguments.out:
-        arguments.out.write_text(text + "\n")
-    print(text)
+    print(written(result, arguments.out))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -358,10 +358,16 @@ def main() -> None:
     for name, measure in parts.items():
         say(name)
         result[name] = measure()
-        text = json.dumps(rounded(result | environment(engine)), indent=1)
-        if arguments.out:  # after each part: one that fails takes nothing with it
-            arguments.out.write_text(text + "\n")
+        text = written(result | environment(engine), arguments.out)  # after each part: one that fails takes nothing
     print(text)
+
+
+def written(result: Mapping[str, Any], out: Path | None) -> str:
+    """Return a result as JSON, which is also written to a file if there is one to be."""
+    text = json.dumps(rounded(result), indent=1)
+    if out:
+        out.write_text(text + "\n")
+    return text
 
 
 def rounded(value: Any) -> Any:

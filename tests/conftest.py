@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,6 +50,24 @@ def small_analysis(monkeypatch: pytest.MonkeyPatch) -> None:
 def _analyse_little(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("acclimate.reporting.parts.SAMPLE", 40)
     patch.setattr("acclimate.reporting.parts.NEIGHBOURS_OF", 30)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Return a Chromium, driven by playwright, whose event loop must end before other tests have one."""
+    reason = "playwright is not installed: pip install .[browser]"
+    playwright = pytest.importorskip("playwright.sync_api", reason=reason)
+    off = ("gpu", "quic", "background-networking", "component-update", "sync")
+    arguments = ("--no-sandbox", "--no-first-run", *(f"--disable-{one}" for one in off))
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    with playwright.sync_playwright() as driver:
+        try:
+            opened = driver.chromium.launch(executable_path=found, args=arguments)
+        except playwright.Error as error:
+            pytest.skip(f"no Chromium can be started: {str(error).splitlines()[0]}")
+        yield opened
+        opened.close()
 
 
 @pytest.fixture

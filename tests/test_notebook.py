@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 nbformat = pytest.importorskip("nbformat", reason="nbclient is not installed")
 nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed")
-if find_spec("ipykernel") is None:  # to import it would make this process look like a notebook
-    pytest.skip("ipykernel is not installed", allow_module_level=True)
+pytest.importorskip("ipykernel")
 
 NOTEBOOK = Path(__file__).parents[1] / "docs" / "two-folders.ipynb"
 

@@ -44,6 +44,11 @@ def _speaks() -> bool:
     return os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
 
 
+def _in_notebook() -> bool:
+    """Whether what is written goes below a notebook's cell; a package that is merely imported says nothing."""
+    return type(sys.stderr).__module__.startswith("ipykernel.")
+
+
 @contextmanager
 def progress(description: str, total: float | None, *, done: float = 0, unit: str = "it") -> Iterator[Bar]:
     """Show progress through ``total`` units of which ``done`` are behind us."""
@@ -51,7 +56,7 @@ def progress(description: str, total: float | None, *, done: float = 0, unit: st
         with _rich_bar(description, total, done, unit) as bar:
             yield bar
     else:
-        log = (_LineBar if "ipykernel" in sys.modules else _LogBar)(description, total, done, unit)
+        log = (_LineBar if _in_notebook() else _LogBar)(description, total, done, unit)
         yield log
         log.finish()
 

@@ -119,7 +119,7 @@ class TestMNISTMOriginal:
             ({"mnist_m/mnist_m_train/00000099.png": png(pixels(32, 32, 3))}, "has 13 images, its list of labels 12"),
             ({"mnist_m/mnist_m_train_labels.txt": b"00000000.png eleven\n"}, "a name and a digit a line"),
             ({"mnist_m/mnist_m_train_labels.txt": b"00000000.png 10\n"}, "a name and a digit a line"),
-            ({"mnist_m/mnist_m_train/00000003.png": b"no image"}, "00000003.png is no readable image"),
+            ({"mnist_m/mnist_m_train/00000003.png": b"no image"}, "00000003.png: not a readable image"),
             ({"mnist_m/mnist_m_train/00000003.png": png(pixels(28, 28, 3))}, "has 28x28 pixels, not 32x32"),
         ],
     )

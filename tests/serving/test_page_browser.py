@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +15,6 @@ from PIL import Image
 
 from acclimate.runs.adaptation import Adaptation
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install .[browser]")
 pytest.importorskip("fastapi", reason="the extra serve is not installed")
 
 TOKEN = "of-this-test"
@@ -36,22 +34,15 @@ def address(finished: Adaptation) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def page(address: str) -> Iterator[Any]:
-    names = ("chromium", "chromium-browser", "google-chrome")
-    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
-    with playwright.sync_playwright() as driver:
-        try:
-            browser = driver.chromium.launch(executable_path=found, args=("--no-sandbox", "--disable-gpu"))
-        except playwright.Error as error:
-            pytest.skip(f"no Chromium can be started: {str(error).splitlines()[0]}")
-        page = browser.new_page(viewport={"width": 1000, "height": 800})
-        outside: list[str] = []
-        page.on("pageerror", lambda error: outside.append(str(error)))
-        page.on("request", lambda one: one.url.startswith((address, "blob:", "data:")) or outside.append(one.url))
-        page.goto(address)
-        yield page
-        browser.close()
-        assert outside == []
+def page(browser: Any, address: str) -> Iterator[Any]:
+    page = browser.new_page(viewport={"width": 1000, "height": 800})
+    outside: list[str] = []
+    page.on("pageerror", lambda error: outside.append(str(error)))
+    page.on("request", lambda one: one.url.startswith((address, "blob:", "data:")) or outside.append(one.url))
+    page.goto(address)
+    yield page
+    page.close()
+    assert outside == []
 
 
 @pytest.fixture

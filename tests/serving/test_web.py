@@ -31,13 +31,19 @@ from acclimate.runs.adaptation import Adaptation
 pytest.importorskip("fastapi", reason="the extra serve is not installed")
 pytest.importorskip("multipart", reason="the extra serve is not installed")
 
-from fastapi.testclient import TestClient
+from fastapi import FastAPI
+from fastapi.testclient import TestClient as AnyClient
 
 from acclimate.serving.batching import AT_ONCE, Batcher, BusyError
 from acclimate.serving.model import Model, RunModel, open_model
 from acclimate.serving.web import Limits, create_app
 
 RANDOM = np.random.default_rng(0)
+
+
+def asked(app: FastAPI) -> AnyClient:
+    """Return a client that calls the service by this machine's own name."""
+    return AnyClient(app, base_url="http://localhost")
 
 
 def png(height: int = 20, width: int = 30) -> bytes:
@@ -56,14 +62,14 @@ def model(finished: Adaptation) -> Model:
 
 
 @pytest.fixture(scope="module")
-def client(model: Model) -> Iterator[TestClient]:
-    with TestClient(create_app(model, limits=Limits(bytes=200_000, images=4, pixels=10_000))) as client:
+def client(model: Model) -> Iterator[AnyClient]:
+    with asked(create_app(model, limits=Limits(bytes=200_000, images=4, pixels=10_000))) as client:
         yield client
 
 
 class TestAnswers:
     def test_it_says_what_predict_says(
-        self, client: TestClient, finished: Adaptation, run_cli: Callable[..., Any], tmp_path: Path
+        self, client: AnyClient, finished: Adaptation, run_cli: Callable[..., Any], tmp_path: Path
     ) -> None:
         files = [tmp_path / f"{number}.png" for number in range(3)]
         for file in files:
@@ -82,13 +88,13 @@ class TestAnswers:
             assert not one["abstains"]
             assert "likeness" not in one
 
-    def test_it_abstains(self, client: TestClient) -> None:
+    def test_it_abstains(self, client: AnyClient) -> None:
         (found,) = client.post("/predict?abstain=1", files=several(png())).json()["predictions"]
         assert found["class"] is None
         assert found["abstains"]
         assert found["top"][0]["class"] in "0123456789"
 
-    def test_it_tells_how_like_the_target_images_are(self, client: TestClient, finished: Adaptation) -> None:
+    def test_it_tells_how_like_the_target_images_are(self, client: AnyClient, finished: Adaptation) -> None:
         pixels = finished.target.images("test").pixels[:1]
         file = io.BytesIO()
         Image.fromarray(pixels[0].permute(1, 2, 0).numpy()).save(file, "PNG")
@@ -97,13 +103,13 @@ class TestAnswers:
         assert "target" in found["likeness_in_words"]
 
     @pytest.mark.parametrize("to", ["target", "source"])
-    def test_it_redraws(self, to: str, client: TestClient, finished: Adaptation) -> None:
+    def test_it_redraws(self, to: str, client: AnyClient, finished: Adaptation) -> None:
         response = client.post(f"/translate?to={to}", files={"file": ("a.png", png())})
         assert response.headers["content-type"] == "image/png"
         size = finished.config.image_size
         assert Image.open(io.BytesIO(response.content)).size == (size, size)
 
-    def test_the_rest(self, client: TestClient, finished: Adaptation) -> None:
+    def test_the_rest(self, client: AnyClient, finished: Adaptation) -> None:
         assert client.get("/health").json()["status"] == "ok"
         told = client.get("/model").json()
         assert told["about"]["classes"] == list(finished.task.classes)
@@ -116,12 +122,12 @@ class TestAnswers:
             assert "default-src 'self'" in response.headers["content-security-policy"]
             assert not re.search(r"(src|href)=\"?(https?:)?//", response.text)
 
-    def test_an_exported_folder_says_the_same(self, client: TestClient, finished: Adaptation, tmp_path: Path) -> None:
+    def test_an_exported_folder_says_the_same(self, client: AnyClient, finished: Adaptation, tmp_path: Path) -> None:
         pytest.importorskip("onnxruntime", reason="the extra export is not installed")
         export(finished, tmp_path / "out")
         model, files = open_model(tmp_path / "out", threads=1), several(png(), png())
         assert model.engine == "onnxruntime"
-        with TestClient(create_app(model)) as exported:
+        with asked(create_app(model)) as exported:
             found, wanted = (one.post("/predict", files=files).json()["predictions"] for one in (exported, client))
             for one, other in zip(found, wanted, strict=True):
                 assert one["class"] == other["class"]
@@ -144,14 +150,14 @@ class TestRefusals:
             ([("other", ("a.png", b"x"))], 422, "body.files: Field required"),
         ],
     )
-    def test_bad_uploads(self, files: Any, status: int, told: str, client: TestClient) -> None:
+    def test_bad_uploads(self, files: Any, status: int, told: str, client: AnyClient) -> None:
         response = client.post("/predict", files=files)
         assert response.status_code == status
         assert response.json()["detail"].startswith(told)
         assert "\n" not in response.json()["detail"]
         assert client.post("/predict", files=several(png())).status_code == 200
 
-    def test_more_bytes_than_it_was_told(self, client: TestClient) -> None:
+    def test_more_bytes_than_it_was_told(self, client: AnyClient) -> None:
         def parts() -> Iterator[bytes]:
             yield b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
             for _ in range(10):
@@ -161,7 +167,7 @@ class TestRefusals:
         assert (response.status_code, response.json()["detail"][:24]) == (413, "the request is too large")
 
     @pytest.mark.parametrize("body", [b"", b"garbage", b"--x\r\nContent-Disposition: form-data\r\n\r\n"])
-    def test_malformed_bodies(self, body: bytes, client: TestClient) -> None:
+    def test_malformed_bodies(self, body: bytes, client: AnyClient) -> None:
         response = client.post("/predict", content=body, headers={"Content-Type": "multipart/form-data; boundary=x"})
         assert 400 <= response.status_code < 500
         assert isinstance(response.json()["detail"], str)
@@ -169,18 +175,20 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("path", "status"), [("/predict?abstain=2", 422), ("/translate?to=mars", 422), ("/x", 404)]
     )
-    def test_bad_questions(self, path: str, status: int, client: TestClient) -> None:
+    def test_bad_questions(self, path: str, status: int, client: AnyClient) -> None:
         response = client.post(path, files=several(png()))
         assert response.status_code == status
         assert isinstance(response.json()["detail"], str)
 
-    def test_another_name_than_this_machines(self, client: TestClient, model: Model) -> None:
+    def test_another_name_than_this_machines(self, client: AnyClient, model: Model) -> None:
         assert client.get("/health", headers={"Host": "evil.example"}).status_code == 400
-        open_to_all = TestClient(create_app(model, any_host=True))
+        for own in ("localhost:8000", "127.0.0.1", "[::1]:8000"):
+            assert client.get("/health", headers={"Host": own}).status_code == 200
+        open_to_all = asked(create_app(model, any_host=True))
         assert open_to_all.get("/health", headers={"Host": "models.example"}).status_code == 200
 
     def test_a_token(self, model: Model) -> None:
-        with TestClient(create_app(model, token="secret")) as client:
+        with asked(create_app(model, token="secret")) as client:
             for path in ("/predict", "/translate"):
                 assert client.post(path, files=several(png())).status_code == 401
                 wrong = {"Authorization": "Bearer wrong"}
@@ -192,7 +200,7 @@ class TestRefusals:
             assert client.post("/predict", files=several(png()), headers=right).status_code == 200
 
     def test_too_many_waiting(self, model: Model) -> None:
-        with TestClient(create_app(model, limits=Limits(waiting=1))) as client:
+        with asked(create_app(model, limits=Limits(waiting=1))) as client:
             response = client.post("/predict", files=several(png(), png()))
             assert (response.status_code, response.headers["retry-after"]) == (503, "1")
 
@@ -268,7 +276,7 @@ def test_what_is_no_model(tmp_path: Path, run_cli: Callable[..., Any]) -> None:
 
 def test_a_run_without_images_of_the_target_and_without_a_translator(finished: Adaptation, monkeypatch: Any) -> None:
     monkeypatch.setattr("acclimate.serving.model.familiarity_if_known", lambda _run: None)
-    with TestClient(create_app(RunModel(finished))) as client:
+    with asked(create_app(RunModel(finished))) as client:
         response = client.post("/predict?likeness=true", files=several(png()))
         assert (response.status_code, response.json()["detail"][:25]) == (409, "this model has no images ")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from acclimate.runs.kinds import Kind, accuracies
@@ -19,7 +20,7 @@ def as_html(result: Mapping[str, Any], own_kind: Kind) -> str:
     own_kind
         The kind of classifier that the run is about.
     """
-    pair = f"{_name(result['source'])} → {_name(result['target'])}"
+    pair = f"{Path(result['source']).name} → {Path(result['target']).name}"
     rows = [
         f"<tr><th colspan=2>{escape(pair)}</th><th>{escape(result['method'])}, {escape(result['preset'])}</th></tr>"
     ]
@@ -38,7 +39,3 @@ def as_html(result: Mapping[str, Any], own_kind: Kind) -> str:
         rows.append(f"<tr><td>recommended</td><td colspan=2>{escape(use)}</td></tr>")
     rows += [f"<tr><td colspan=3>{escape(finding['text'])}</td></tr>" for finding in result.get("findings", [])]
     return f"<table>{''.join(rows)}</table>"
-
-
-def _name(place: str) -> str:
-    return place.rstrip("/").rpartition("/")[2] or place

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -168,9 +167,7 @@ def open_model(path: Path, device: str | None = None, threads: int | None = None
     """
     if (path / "model.onnx").exists():
         return ExportedModel(path, threads)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return RunModel(Adaptation(path, device))
+    return RunModel(Adaptation(path, device))
 
 
 def answer(model: Model, probabilities: Sequence[float], abstain_below: float, most: int = 3) -> dict[str, Any]:

@@ -92,7 +92,7 @@ def create_app(
 
     app = FastAPI(title="acclimate", version=__version__, docs_url=None, redoc_url=None, summary=_summary(model))
     if not any_host:
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]", "testserver"])
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "[::1]"])
     app.add_middleware(_Limited, most=limits.bytes)
     asked = [Depends(allowed)]
 

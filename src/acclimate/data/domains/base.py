@@ -326,8 +326,14 @@ def shuffled(count: int, seed: int = 42) -> NDArray[np.int64]:
     return np.random.RandomState(seed).permutation(count).astype(np.int64)
 
 
-def split_off(pixels: NDArray[np.uint8], labels: NDArray[np.integer], validation: int) -> dict[str, RawSplit]:
-    """Split a publisher's training images in two: the last ``validation`` of their :func:`shuffled` order validate."""
-    order = shuffled(len(labels))
+def split_off(
+    pixels: NDArray[np.uint8], labels: NDArray[np.integer], validation: int, of: int | None = None
+) -> dict[str, RawSplit]:
+    """Split a publisher's training images in two: the last ``validation`` of their :func:`shuffled` order validate.
+
+    They may be the first of a set of ``of`` images: then each goes where it does when that is split.
+    """
+    order = shuffled(of or len(labels))
     parts = {"train": order[:-validation], "val": order[-validation:]}
-    return {name: RawSplit(pixels[part], labels[part]) for name, part in parts.items()}
+    there = {name: part[part < len(labels)] for name, part in parts.items()}
+    return {name: RawSplit(pixels[part], labels[part]) for name, part in there.items()}

@@ -8,12 +8,12 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from acclimate.data.archive import read_archive
-from acclimate.data.domains.base import Domain, RawSplit, shuffled
+from acclimate.data.domains.base import Domain, RawSplit, split_off
 from acclimate.data.domains.mnist import DIGITS, VALIDATION
 from acclimate.data.download import RemoteFile
+from acclimate.data.images import decoded
 from acclimate.errors import DataError
 
 FILE = RemoteFile("mnist_m/mnist_m.tar.gz", (), source="http://yaroslav.ganin.net")
@@ -36,12 +36,9 @@ class MNISTMOriginal(Domain):
     files = (FILE,)
 
     def read(self) -> dict[str, RawSplit]:
-        pixels, labels = read_ganin(self.options.data_root / FILE.path, "train")
-        order = shuffled(MNIST_COUNT)
-        parts = {"train": order[:-VALIDATION], "val": order[-VALIDATION:]}
-        own = {name: part[part < len(labels)] for name, part in parts.items()}
-        splits = {name: RawSplit(pixels[part], labels[part]) for name, part in own.items()}
-        return splits | {"test": RawSplit(*read_ganin(self.options.data_root / FILE.path, "test"))}
+        file = self.options.data_root / FILE.path
+        parts = split_off(*read_ganin(file, "train"), VALIDATION, of=MNIST_COUNT)
+        return parts | {"test": RawSplit(*read_ganin(file, "test"))}
 
 
 def read_ganin(path: Path, part: Literal["train", "test"]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -82,10 +79,8 @@ def _digits(path: Path, content: bytes) -> dict[str, int]:
 
 
 def _image(path: Path, name: str, content: bytes) -> NDArray[np.uint8]:
-    try:
-        image = np.asarray(Image.open(io.BytesIO(content), formats=["PNG"]).convert("RGB"))
-    except Exception as error:  # a decoder may raise anything on what it was not made for
-        raise DataError(f"{path}: its member {name} is no readable image ({error})") from None
-    if image.shape != (32, 32, 3):
-        raise DataError(f"{path}: its member {name} has {image.shape[1]}x{image.shape[0]} pixels, not 32x32")
-    return image
+    member = f"{path}: its member {name}"
+    with decoded(io.BytesIO(content), member) as image:
+        if image.size != (32, 32):
+            raise DataError(f"{member} has {image.width}x{image.height} pixels, not 32x32")
+        return np.asarray(image.convert("RGB"))

@@ -70,14 +70,13 @@ class CyCADA(CycleGAN):
 
     def phases(self, data: AdaptationData) -> list[Phase]:
         config, adda = self.config, self.adda
-        policy, augments = POLICIES[config.source_augment], config.source_augment != "none"
         (translator,) = super().phases(data)
         translator.snapshot = None  # the last phase's snapshots have the generators too
         batches = DomainBatches(data.source_train, data.target_train, adda.config, self.engine)
 
         def source(number: int) -> Mapping[str, Tensor]:
             x, labels, _ = batches[number]
-            return self._classifier_step("f_S", self.f_S, policy.strong(x) if augments else x, labels)
+            return self._classifier_step("f_S", self.f_S, POLICIES[config.source_augment].strong(x), labels)
 
         def pixel(number: int) -> Mapping[str, Tensor]:
             x, labels, _ = batches[number]

@@ -68,8 +68,8 @@ class DTN(Method):
 
         def encoder(number: int) -> Mapping[str, Tensor]:
             x, labels, _ = batches[number]
-            seen = x if config.encoder_augment == "none" else POLICIES[config.encoder_augment].strong(x)
-            return self._classifier_step("encoder", nn.Sequential(self.f, self.head), seen, labels)
+            views = POLICIES[config.encoder_augment].strong(x)
+            return self._classifier_step("encoder", nn.Sequential(self.f, self.head), views, labels)
 
         def translator(number: int) -> Mapping[str, Tensor]:
             self._decay_lr(config.lr_decay, config.lr, number, batches.steps, "generator", "discriminator")
