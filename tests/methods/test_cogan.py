@@ -42,11 +42,12 @@ def test_the_losses_are_those_of_the_objective() -> None:
     with torch.no_grad():
         drawn_x, drawn_t = method.G(torch.randn(6, 5))
         f_x, f_t = D.features_of_source(drawn_x), D.features_of_target(drawn_t)
-        real, drawn = D(X, T).sigmoid(), D(drawn_x, drawn_t).sigmoid()
+        x, t = (X + 1) / 2, (T + 1) / 2
+        real, drawn = D(x, t).sigmoid(), D(drawn_x, drawn_t).sigmoid()
         drawn_x, drawn_t = method.G(torch.randn(6, 5))
         again = D(drawn_x, drawn_t).sigmoid()
-        of_x, of_t = (one.softmax(1) for one in (D.label(D.features_of_source(drawn_x)), method(drawn_t)))
-        chances = D.label(D.features_of_source(X)).softmax(1)
+        of_x, of_t = (one.softmax(1) for one in (D.label(D.features_of_source(drawn_x)), method(2 * drawn_t - 1)))
+        chances = D.label(D.features_of_source(x)).softmax(1)
         of_drawn_x, of_drawn_t = D.label(f_x).softmax(1), D.label(f_t).softmax(1)
     expected = {
         "D": -real.log().mean() - (1 - drawn).log().mean(),
@@ -62,6 +63,27 @@ def test_the_losses_are_those_of_the_objective() -> None:
     total = expected["G"] - 7 * (of_x * of_t.log()).sum(1).mean()
     assert given["generators"] == pytest.approx(total.item(), rel=1e-4)
     assert not torch.allclose(again, drawn)
+
+
+def test_classes_are_learnt_from_views_and_real_is_told_from_images() -> None:
+    def losses(policy: str) -> dict[str, Tensor]:
+        method = build(class_augment=policy)
+        torch.manual_seed(3)
+        return dict(method.step(X, LABELS, T))
+
+    plain, augmented = losses("none"), losses("symbols")
+    assert torch.equal(plain["D"], augmented["D"])
+    assert torch.equal(plain["feature"], augmented["feature"])
+    assert not torch.equal(plain["label"], augmented["label"])
+
+
+def test_images_are_drawn_and_seen_in_the_unit_interval() -> None:
+    method = build().eval()
+    drawn = torch.cat(method.G(torch.randn(8, 5)))
+    assert drawn.min() >= 0
+    assert drawn.max() <= 1
+    images = torch.rand(6, 3, 16, 16)
+    assert torch.allclose(method(2 * images - 1), method.D.label(method.D.features_of_target(images)))
 
 
 def test_linear_decay_ends_near_zero() -> None:
@@ -81,7 +103,7 @@ def test_labels_never_reach_the_targets_own_layer() -> None:
     reached = {
         name.partition(".")[0] for (name, _), g in zip(D.named_parameters(), found, strict=True) if g is not None
     }
-    assert reached == {"from_source", "shared", "label"}
+    assert reached == {"source_layer", "shared", "label"}
 
 
 def test_the_warm_up_learns_the_sources_classes_with_the_same_first_layer() -> None:
@@ -95,8 +117,8 @@ def test_the_warm_up_learns_the_sources_classes_with_the_same_first_layer() -> N
         for name, parameter in method.named_parameters()
         if not torch.equal(before[name], parameter)
     }
-    assert moved == {"D.from_source", "D.from_target", "D.shared", "D.label"}
-    assert torch.equal(method.D.from_source.weight, method.D.from_target.weight)
+    assert moved == {"D.source_layer", "D.target_layer", "D.shared", "D.label"}
+    assert torch.equal(method.D.source_layer.weight, method.D.target_layer.weight)
 
 
 @pytest.mark.parametrize("private_layers", [1, 3, 5])
@@ -119,8 +141,8 @@ def test_classifies_through_the_targets_own_layer() -> None:
         return (method(T) - before).abs().max()
 
     assert method(T).shape == (6, 3)
-    assert difference(method.D.from_source) == 0
-    assert difference(method.D.from_target) > 0
+    assert difference(method.D.source_layer) == 0
+    assert difference(method.D.target_layer) > 0
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def test_every_convolution_of_every_method_is_in_a_graph(name: str, monkeypatch:
     compile_networks(method)
     for phase in phases:
         phase.step(0)
-    bare = {"D.from_source.weight", "D.from_target.weight"}  # CoGAN calls these layers by themselves
+    bare = {"D.source_layer.weight", "D.target_layer.weight"}  # CoGAN calls these layers by themselves
     if name == "adamatch":  # the average is not called while the student learns
         bare |= {key for key, _ in method.named_parameters() if key.startswith("classifier.")}
     left = {key for key, weight in method.named_parameters() if weight.dim() == 4 and id(weight) not in seen}

@@ -14,13 +14,13 @@ def init_normal(network: nn.Module, std: float = 0.02) -> None:
                 nn.init.zeros_(module.bias)
 
 
-def init_glorot(network: nn.Module) -> None:
-    """Glorot-uniform weights and zero biases: what the author's classifier started from."""
+def init_glorot(network: nn.Module, gain: float = 1.0, bias: float = 0.0) -> None:
+    """Glorot-uniform weights times ``gain``, constant biases; by default what the author's classifier started from."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            nn.init.xavier_uniform_(module.weight)
+            nn.init.xavier_uniform_(module.weight, gain)
             if module.bias is not None:
-                nn.init.zeros_(module.bias)
+                nn.init.constant_(module.bias, bias)
 
 
 def parameter_count(network: nn.Module) -> int:

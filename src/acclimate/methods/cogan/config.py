@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from acclimate.config import LearningRateDecay, MethodConfig
+from acclimate.config import AugmentName, LearningRateDecay, MethodConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +29,8 @@ class CoGANConfig(MethodConfig):
         Layers of the generators, from the last of five, that each domain has of its own.
     class_weight
         Weight of the cross entropy on source images.
+    class_augment
+        Policy of the strong views from which the classes are learnt; none for the images that "real" is told from.
     feature_weight
         Weight of the squared distance of a drawn pair's features.
     pair_weight
@@ -47,6 +49,7 @@ class CoGANConfig(MethodConfig):
     width: int = 128
     private_layers: int = 1
     class_weight: float = 10.0
+    class_augment: AugmentName = "none"
     feature_weight: float = 0.01
     pair_weight: float = 0.0
     warmup_steps: int = 0
@@ -58,8 +61,7 @@ class CoGANConfig(MethodConfig):
             "lr": 5e-4,
             "lr_decay": "linear",
             "width": 32,
-            "private_layers": 3,
-            "pair_weight": 2.0,
+            "class_augment": "symbols",
             "warmup_steps": 300,
         },
     }

@@ -17,8 +17,8 @@ class CoupledGenerator(nn.Module):
     """Noise to a pair of images, one a domain, by networks that share their first layers (1606.07536, section 3).
 
     convT 8w, then three times convT3 s2 down to w channels, each with batch norm (without weights, so that a bias would
-    do nothing) and PReLU; convT6 and tanh. That gives 28 pixels; for other sizes the first map is larger or smaller
-    than 4x4, and the last layer's padding cuts the rest.
+    do nothing) and PReLU; convT6 and a sigmoid. That gives 28 pixels; for other sizes the first map is larger or
+    smaller than 4x4, and the last layer's padding cuts the rest.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class CoupledGenerator(nn.Module):
         def layer(number: int) -> nn.Module:
             if number == LAYERS:
                 padding = (8 * side - 2 - image_size) // 2
-                return Chain(nn.ConvTranspose2d(width, channels, 6, padding=padding), nn.Tanh())
+                return Chain(nn.ConvTranspose2d(width, channels, 6, padding=padding), nn.Sigmoid())
             out = 8 * width // 2 ** (number - 1)
             first = nn.ConvTranspose2d(latent, out, side, bias=False)
             convolution = first if number == 1 else nn.ConvTranspose2d(2 * out, out, 3, 2, 1, bias=False)
@@ -55,7 +55,7 @@ class CoupledGenerator(nn.Module):
         self.to_source, self.to_target = (Chain(*map(layer, private)) for _ in range(2))
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Draw from noise ``[N, latent]`` a source and a target image each, ``[N, C, H, W]`` in [-1, 1]."""
+        """Draw from noise ``[N, latent]`` a source and a target image each, ``[N, C, H, W]`` in [0, 1]."""
         maps = self.shared(z[:, :, None, None])
         size = self.image_size  # an odd one is a row and a column short of what the layers make
         source, target = (own(maps)[..., :size, :size] for own in (self.to_source, self.to_target))
@@ -84,7 +84,7 @@ class CoupledDiscriminator(nn.Module):
         side = image_size
         for _ in range(2):
             side = (side - 4 + 2 * padding) // 2
-        self.from_source, self.from_target = (nn.Conv2d(channels, 20, 5, padding=padding) for _ in range(2))
+        self.source_layer, self.target_layer = (nn.Conv2d(channels, 20, 5, padding=padding) for _ in range(2))
         self.shared = Chain(
             nn.MaxPool2d(2),
             nn.Conv2d(20, 50, 5, padding=padding),
@@ -96,13 +96,13 @@ class CoupledDiscriminator(nn.Module):
         self.real, self.label = nn.Linear(500, 1), nn.Linear(500, classes)
 
     def features_of_source(self, images: Tensor) -> Tensor:
-        """Map source images ``[N, C, H, W]`` in [-1, 1] to features ``[N, 500]``."""
-        features: Tensor = self.shared(self.from_source(images))
+        """Map source images ``[N, C, H, W]`` in [0, 1] to features ``[N, 500]``."""
+        features: Tensor = self.shared(self.source_layer(images))
         return features
 
     def features_of_target(self, images: Tensor) -> Tensor:
-        """Map target images ``[N, C, H, W]`` in [-1, 1] to features ``[N, 500]``."""
-        features: Tensor = self.shared(self.from_target(images))
+        """Map target images ``[N, C, H, W]`` in [0, 1] to features ``[N, 500]``."""
+        features: Tensor = self.shared(self.target_layer(images))
         return features
 
     def forward(self, source: Tensor, target: Tensor) -> Tensor:
