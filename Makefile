@@ -16,7 +16,7 @@ photos: .venv/runtime  ## Adapt from the sketches of PACS to its photos, for tho
 	$(BIN)/acclimate run $$folder/sketch $$folder/photo --out $$folder/run
 
 test: .venv/dev  ## Run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
 torture: .venv/dev  ## Damaged and hostile files, kills, a full disk: twelve minutes; the summary is in docs/results
 	$(BIN)/python -m torture --out docs/results/torture.json

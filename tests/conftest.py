@@ -24,7 +24,9 @@ from helpers import REAL_DATA, TINY
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["ACCLIMATE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
     os.environ.pop("ACCLIMATE_DATA", None)
-    torch.set_num_threads(min(2, os.cpu_count() or 1))
+    threads = 1 if "PYTEST_XDIST_WORKER" in os.environ else min(2, os.cpu_count() or 1)  # a worker has a core
+    torch.set_num_threads(threads)
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # of processes that tests start
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,7 @@ def test_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     committed = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert all(cell.execution_count for cell in committed), "make notebook runs it"
     assert not any(output.output_type == "error" for cell in committed for output in cell.outputs)
-    nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    nbclient.NotebookClient(notebook, timeout=550, resources={"metadata": {"path": str(tmp_path)}}).execute()
     shown = "".join(
         str(output.get("data", output.get("text", ""))) for cell in notebook.cells for output in cell.get("outputs", ())
     )
