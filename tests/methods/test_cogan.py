@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from acclimate.errors import AcclimateError
+from acclimate.errors import AcclimateError, RunError
 from acclimate.methods.base import Task
 from acclimate.methods.cogan.config import CoGANConfig
 from acclimate.methods.cogan.method import CoGAN
@@ -119,6 +119,14 @@ def test_the_warm_up_learns_the_sources_classes_with_the_same_first_layer() -> N
     }
     assert moved == {"D.source_layer", "D.target_layer", "D.shared", "D.label"}
     assert torch.equal(method.D.source_layer.weight, method.D.target_layer.weight)
+
+
+def test_weights_of_before_its_images_were_in_the_unit_interval_are_refused() -> None:
+    method = build()
+    weights = method.weights()
+    weights["D"] = {name.replace("_layer.", "."): weight for name, weight in weights["D"].items()}
+    with pytest.raises(RunError, match="of another version of acclimate: cogan's D is built otherwise now"):
+        method.load_weights(weights)
 
 
 @pytest.mark.parametrize("private_layers", [1, 3, 5])

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from acclimate.config import ClassifierName, Config, LearningRateDecay, MethodConfig
 from acclimate.data.images import to_float
 from acclimate.data.sets import Images, LabelledImages
+from acclimate.errors import RunError
 from acclimate.networks import FEATURE_CLASSIFIERS, ImageClassifier, build_classifier
 from acclimate.training.batches import Batches
 from acclimate.training.engine import Engine, seed_for
@@ -187,9 +188,19 @@ class Method(nn.Module):
         return {name: network.state_dict() for name, network in self._kept_networks().items()}
 
     def load_weights(self, weights: Mapping[str, Any]) -> None:
-        """Take back what :meth:`weights` returned."""
+        """Take back what :meth:`weights` returned.
+
+        Raises
+        ------
+        RunError
+            They are of another version's networks.
+        """
         for name, network in self._kept_networks().items():
-            network.load_state_dict(weights[name])
+            try:
+                network.load_state_dict(weights[name])
+            except RuntimeError:
+                kind = f"{self.name}'s {name} is built otherwise now"
+                raise RunError(f"the run's weights are of another version of acclimate: {kind}") from None
 
     def _kept_networks(self) -> dict[str, nn.Module]:
         return {name: self.get_submodule(name) for name in self.kept} or {"method": self}
