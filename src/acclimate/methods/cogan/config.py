@@ -61,8 +61,8 @@ class CoGANConfig(MethodConfig):
             "lr": 5e-4,
             "lr_decay": "linear",
             "width": 32,
-            "class_augment": "symbols",
-            "warmup_steps": 300,
+            "class_augment": "light",
+            "warmup_steps": 600,
         },
     }
 
