@@ -133,6 +133,7 @@ def _plain(text: str) -> str:
 
 TITLES = {
     "results/forecast": "The forecast, tried on runs with known truth",
+    "results/photos": "Photos: every direction of PACS, and what else can be installed",
     "results/choice": "Choosing among methods, tried on runs with known truth",
     "results/selection": "Choosing a snapshot, tried on runs with known truth",
 }
