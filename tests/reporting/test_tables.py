@@ -93,6 +93,9 @@ def test_the_matrix_has_the_best_in_bold_and_published_numbers_in_brackets() -> 
     assert "| dann | – | **85.0 ± 1.0** [85.1, -0.1] |" in lines
     assert any(line.startswith("| target-only | – | – [95.6 ± 0.4] |") for line in lines)
     assert "- mnist → usps, dann (3 classifier seeds): [0](runs/1.json)" in lines
+    folded = matrix_table(pair_results(), folded=True).splitlines()
+    assert folded[-1] == "</details>"
+    assert folded.index("<details><summary>Seeds and files behind each number</summary>") < folded.index(lines[-1])
 
 
 def test_a_bar_that_methods_share_counts_once_in_the_matrix() -> None:
@@ -156,7 +159,7 @@ def test_the_documents_show_the_committed_results(monkeypatch: pytest.MonkeyPatc
         for preset in ("short", "fast", "best")
         for file in sorted(Path("docs/results").glob(f"mnist-*-{preset}-*.json"))
     ]
-    matrix = matrix_table(read_results(shown))
+    matrix = matrix_table(read_results(shown), folded=True)
     assert f"<!-- results -->\n{matrix}\n<!-- /results -->" in Path("README.md").read_text()
     monkeypatch.chdir("docs/results")
     table = list_table(read_results([Path()]))

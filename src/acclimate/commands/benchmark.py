@@ -111,4 +111,5 @@ def table(
         return
     if format != "markdown":
         raise AcclimateError("--into takes a Markdown table")
-    insert(into, "results", write([result.seen_from(into.parent) for result in found], format))
+    seen = [result.seen_from(into.parent) for result in found]
+    insert(into, "results", matrix_table(seen, folded=True) if layout == "matrix" else list_table(seen))

@@ -235,11 +235,11 @@ def list_table(results: Sequence[Result], style: Format = "markdown") -> str:
     return _write(header, body, style)
 
 
-def matrix_table(results: Sequence[Result], style: Format = "markdown") -> str:
+def matrix_table(results: Sequence[Result], style: Format = "markdown", *, folded: bool = False) -> str:
     """Return a table of methods by pairs, in brackets the published number and our distance; each pair's best in bold.
 
     The two bars are those that the runs trained beside the methods, a row for each classifier network. Below the table
-    stands what ± is over, and every cell's files.
+    stands what ± is over, and every cell's files; folded away, as GitHub shows it, if ``folded``.
     """
     rows = group(results)
     pairs = list(dict.fromkeys((row.source, row.target) for row in rows))
@@ -286,9 +286,10 @@ def matrix_table(results: Sequence[Result], style: Format = "markdown") -> str:
         "Accuracy in % on the target's test images; in brackets the published number (published.json has sources;"
         " of a part of a domain, such as svhn-8k, that on the whole) and our distance from it in points."
     )
-    return "\n".join(
-        [table, "", f"{'% ' if style == 'latex' else ''}{explained}", "", *(mark + note for note in notes)]
-    )
+    files = [mark + note for note in notes]
+    if folded:
+        files = ["<details><summary>Seeds and files behind each number</summary>", "", *files, "", "</details>"]
+    return "\n".join([table, "", f"{'% ' if style == 'latex' else ''}{explained}", "", *files])
 
 
 def insert(document: Path, name: str, text: str) -> None:
