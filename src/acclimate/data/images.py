@@ -336,6 +336,9 @@ def _to_rgb(image: Image.Image, levels: Levels | None = None) -> Image.Image:
 
 def _fit(image: Image.Image, size: int, fit: Fit, interpolation: Interpolation) -> Image.Image:
     by = Image.Resampling.BICUBIC if interpolation == "bicubic" else Image.Resampling.BILINEAR
+    if fit == "pad" and 2 * min(image.size) * size < max(image.size):  # Pillow before 13 would leave it no short side
+        width, height = (max(1, round(side * size / max(image.size))) for side in image.size)
+        image = image.resize((width, height), by)
     methods: dict[str, Callable[[], Image.Image]] = {
         "stretch": lambda: image.resize((size, size), by),
         "crop": lambda: ImageOps.fit(image, (size, size), by),

@@ -158,7 +158,8 @@ def _program(network: nn.Module, pixels: Tensor) -> torch.export.ExportedProgram
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return torch.export.export(network, (pixels[:2],), dynamic_shapes=({0: torch.export.Dim("batch")},))
+            shapes = ({0: torch.export.Dim("batch")},)
+            return torch.export.export(network, (pixels[:2],), dynamic_shapes=shapes, strict=False)
     except Exception as error:
         first = f"{error}".strip().splitlines()[0]
         raise AcclimateError(f"this run cannot be exported: {type(error).__name__}: {first}") from error
@@ -189,6 +190,8 @@ def _write_onnx(program: torch.export.ExportedProgram, file: Path, about: Mappin
         elif about["weights"] == "int8":
             from onnxruntime.quantization import QuantType, quantize_dynamic
 
+            model.graph.ClearField("value_info")  # shapes that onnx 1.17 takes for those of the quantised weights
+            onnx.save(model, exact)
             quantize_dynamic(exact, Path(folder) / "int8.onnx", weight_type=QuantType.QUInt8)
             model = onnx.load(Path(folder) / "int8.onnx")
     entry = model.metadata_props.add()

@@ -92,7 +92,8 @@ def create_app(
 
     app = FastAPI(title="acclimate", version=__version__, docs_url=None, redoc_url=None, summary=_summary(model))
     if not any_host:
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "[::1]"])
+        hosts = [*LOOPBACK, "[::1]", "["]  # the last is what an older Starlette takes for the host of [::1]:8000
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
     app.add_middleware(_Limited, most=limits.bytes)
     asked = [Depends(allowed)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -76,9 +76,9 @@ class Engine:
         """Return the same without the other processes, for what one of them does by itself."""
         return replace(self, processes=Processes())
 
-    def autocast(self) -> torch.autocast:
+    def autocast(self) -> AbstractContextManager[object]:
         """Return the context that forward passes run in."""
-        return torch.autocast(self.device.type, dtype=self.dtype or torch.bfloat16, enabled=self.dtype is not None)
+        return torch.autocast(self.device.type, dtype=self.dtype) if self.dtype is not None else nullcontext()
 
     @contextmanager
     def seeded(self, seed: int) -> Iterator[None]:
