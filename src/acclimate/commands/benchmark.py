@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -104,12 +105,11 @@ def table(
     """
     from acclimate.reporting.tables import insert, list_table, matrix_table, read_results
 
-    write = matrix_table if layout == "matrix" else list_table
+    write = partial(matrix_table, folded=into is not None) if layout == "matrix" else list_table
     found = read_results(results)
     if into is None:
         print(write(found, format))
         return
     if format != "markdown":
         raise AcclimateError("--into takes a Markdown table")
-    seen = [result.seen_from(into.parent) for result in found]
-    insert(into, "results", matrix_table(seen, folded=True) if layout == "matrix" else list_table(seen))
+    insert(into, "results", write([result.seen_from(into.parent) for result in found], format))

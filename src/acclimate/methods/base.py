@@ -203,6 +203,7 @@ class Method(nn.Module):
                 raise RunError(f"the run's weights are of another version of acclimate: {kind}") from None
 
     def _kept_networks(self) -> dict[str, nn.Module]:
+        """Return what :meth:`weights` holds, by name."""
         return {name: self.get_submodule(name) for name in self.kept} or {"method": self}
 
     def translate(self, images: Tensor) -> Tensor:

@@ -33,8 +33,6 @@ class CoGANConfig(MethodConfig):
         Policy of the strong views from which the classes are learnt; none for the images that "real" is told from.
     feature_weight
         Weight of the squared distance of a drawn pair's features.
-    pair_weight
-        Weight of the cross entropy between the classes of a drawn pair, the source's taken as given.
     warmup_steps
         Steps before all others in which the discriminators learn the source's classes alone, with the same first layer.
     """
@@ -51,7 +49,6 @@ class CoGANConfig(MethodConfig):
     class_weight: float = 10.0
     class_augment: AugmentName = "none"
     feature_weight: float = 0.01
-    pair_weight: float = 0.0
     warmup_steps: int = 0
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -70,5 +67,5 @@ class CoGANConfig(MethodConfig):
         super().__post_init__()
         self._at_least(1, "latent", "width")
         self._check("private_layers", 1 <= self.private_layers <= 5, "from 1 to 5")
-        self._at_least(0, "weight_decay", "class_weight", "feature_weight", "pair_weight", "warmup_steps")
+        self._at_least(0, "weight_decay", "class_weight", "feature_weight", "warmup_steps")
         self._below_one("beta1")

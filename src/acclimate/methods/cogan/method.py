@@ -27,9 +27,8 @@ class CoGAN(Method):
     the classes C. With the expectation over images of both domains,
 
         D minimises  E[-log D(real)] + E[-log(1 - D(drawn))]
-                     + class_weight E[L_y(C(f(x)), label)] + feature_weight E[|f(x') - f(t')|^2]
-                     + pair_weight E[L_y(C(f(t')), C(f(x')))],
-        G minimises  E[-log D(drawn)] + pair_weight E[L_y(C(f(t')), C(f(x')))].
+                     + class_weight E[L_y(C(f(x)), label)] + feature_weight E[|f(x') - f(t')|^2],
+        G minimises  E[-log D(drawn)].
 
     Source images x and target images t are ``[N, C, H, W]`` in [-1, 1]. A target image is classified through D_t: its
     own first layer, the shared features, the class head that saw source labels only.
@@ -38,9 +37,9 @@ class CoGAN(Method):
     authors' do: in [-1, 1] and from Glorot's, GANs with all layers but one in common draw clutter on MNIST and USPS.
 
     Departures from the authors' code: 32 pixels and 3 channels work as do its 28 and 1; "real" is one logit instead of
-    two; only the discriminators' noise is drawn anew for the generators. The term of pair_weight is not in the paper,
-    and has no weight. The preset fast has a warm-up, and learns the classes from augmented images: USPS's digits fill
-    the frame where MNIST's have a margin, and what the class head reads wrong the pairs confirm.
+    two; only the discriminators' noise is drawn anew for the generators. The preset fast has a warm-up, and learns the
+    classes from augmented images: USPS's digits fill the frame where MNIST's have a margin, and what the class head
+    reads wrong the pairs confirm.
 
     When it fails: what the two generators draw from one noise must show one thing. Where the domains have no such pairs
     of simple images, such as MNIST and MNIST-M, the shared layers draw neither well.
@@ -95,26 +94,18 @@ class CoGAN(Method):
             f_drawn_x, f_drawn_t = self.D.features_of_source(drawn_x), self.D.features_of_target(drawn_t)
             real, fake = self.D.real(torch.cat([f_x, f_t])), self.D.real(torch.cat([f_drawn_x, f_drawn_t]))
             logits = self._classes(x)
-            pair = self._pair_loss(f_drawn_x, f_drawn_t)
         losses = {
             "D": bce(real, 1) + bce(fake, 0),
             "label": F.cross_entropy(logits, labels),
             "feature": (f_drawn_x - f_drawn_t).float().square().sum(1).mean(),
-            "pair": pair,
         }
-        weights = {
-            "D": 1.0,
-            "label": self.config.class_weight,
-            "feature": self.config.feature_weight,
-            "pair": self.config.pair_weight,
-        }
+        weights = {"D": 1.0, "label": self.config.class_weight, "feature": self.config.feature_weight}
         self._update("discriminators", sum((weights[name] * loss for name, loss in losses.items()), real.new_zeros(())))
         drawn_x, drawn_t = self._draw(len(x))
         with self.engine.autocast(), frozen(self.D):
             f_drawn_x, f_drawn_t = self.D.features_of_source(drawn_x), self.D.features_of_target(drawn_t)
             losses["G"] = bce(self.D.real(torch.cat([f_drawn_x, f_drawn_t])), 1)
-            pair = self._pair_loss(f_drawn_x, f_drawn_t)
-        self._update("generators", losses["G"] + self.config.pair_weight * pair)
+        self._update("generators", losses["G"])
         return losses | {
             "accuracy": (logits.argmax(1) == labels).float().mean(),
             "D_accuracy": discriminator_accuracy(real.sigmoid(), fake.sigmoid()),
@@ -125,11 +116,6 @@ class CoGAN(Method):
         with self.engine.autocast():
             source, target = self.G(noise)
         return source.float(), target.float()
-
-    def _pair_loss(self, f_x: Tensor, f_t: Tensor) -> Tensor:
-        """Return how far a drawn target image is from the classes that its source image is given."""
-        classes = self.D.label(f_x).detach().float().softmax(1)
-        return F.cross_entropy(self.D.label(f_t).float(), classes)
 
     def _classes(self, x: Tensor) -> Tensor:
         """Return the logits of source images, of their strong views if there is a policy."""

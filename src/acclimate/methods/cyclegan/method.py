@@ -190,14 +190,9 @@ class CycleGAN(Method):
         weight = self.config.semantic_weight
         return {"semantic_x": weight * F.cross_entropy(on_y, labels), "semantic_y": weight * back}
 
-    def weights(self) -> dict[str, Any]:
-        """Return the weights that translate: the generators', averaged where there is an average."""
-        return {name: network.state_dict() for name, network in zip("GF", self.generators, strict=True)}
-
-    def load_weights(self, weights: Mapping[str, Any]) -> None:
-        """Take back what :meth:`weights` returned."""
-        for name, network in zip("GF", self.generators, strict=True):
-            network.load_state_dict(weights[name])
+    def _kept_networks(self) -> dict[str, nn.Module]:
+        """Return the generators, averaged where there is an average."""
+        return dict(zip("GF", self.generators, strict=True))
 
     @property
     def redraws_any_size(self) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -101,13 +100,8 @@ class Pix2Pix(Method):
         """G as it translates: averaged where there is an average."""
         return self.G if self.average is None else self.average.networks[0]
 
-    def weights(self) -> dict[str, Any]:
-        """Return the weights that translate: the generator's, averaged where there is an average."""
-        return {"G": self.generator.state_dict()}
-
-    def load_weights(self, weights: Mapping[str, Any]) -> None:
-        """Take back what :meth:`weights` returned."""
-        self.generator.load_state_dict(weights["G"])
+    def _kept_networks(self) -> dict[str, nn.Module]:
+        return {"G": self.generator}
 
     def translate(self, images: Tensor) -> Tensor:
         return self._redraw(self.generator, images)
