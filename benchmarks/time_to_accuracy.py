@@ -3,7 +3,7 @@
 ``python benchmarks/time_to_accuracy.py curves --data-root DATA`` trains every contestant on every pair, by seed, until
 its last goal or its last step, and keeps its accuracy on the target's test images by step; several may be started on
 one folder. ``rates`` times a step of each in turns, on a machine that does nothing else. ``table`` multiplies the two,
-adds what other result files say, and writes ``--out`` with a table and a figure beside it. So trainings may run beside
+adds what other result files say, and writes ``--out``, a figure beside it, and a table. So trainings may run beside
 other work, and seconds are of steps alone: evaluation is not among them, nor is preparing data. ``--rehearse`` does the
 same in tiny sizes on embedded images. Target labels are read for the curves alone.
 """
@@ -26,12 +26,13 @@ from textbook import TextbookCycleGAN, TextbookSelfTraining
 from torch import nn
 
 from acclimate.data.augmentation import POLICIES
-from acclimate.methods import find_config
 from acclimate.methods.cyclegan.config import CycleGANConfig
 from acclimate.methods.cyclegan.method import CycleGAN
+from acclimate.methods.self_training.config import SelfTrainingConfig
 from acclimate.pipeline.environment import environment
 from acclimate.pipeline.self_training import SelfTraining
 from acclimate.progress import say
+from acclimate.reporting.tables import insert
 from acclimate.runs.evaluation import Classifier
 from acclimate.runs.locking import LockedError, locked
 from acclimate.training.state import read_json, write_json
@@ -75,7 +76,7 @@ class Contest:
     def ours(self, preset: str, seed: int) -> tuple[Step, nn.Module, int]:
         """Return a step of our self-training, its classifier, and how many steps it has."""
         bench = self.bench
-        config = find_config("self-training").preset(preset)
+        config = SelfTrainingConfig.preset(preset)
         config = replace(config, stage_steps=bench.few(config.stage_steps, 4))
         name = f"adapted-{seed}"
         stage = SelfTraining(name, bench.source, None, bench.target, config, bench.task, bench.engine, seed)
@@ -248,6 +249,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/time-to-accuracy"), help="where parts are kept")
     parser.add_argument("--results", type=Path, default=Path("docs/results"), help="where result files are")
     parser.add_argument("--out", type=Path, default=Path("docs/results/time-to-accuracy.json"))
+    parser.add_argument("--into", type=Path, help="a document for the table, such as docs/performance.md")
     parser.add_argument("--rehearse", action="store_true", help="tiny sizes, on embedded images")
     arguments = parser.parse_args()
     if arguments.threads:
@@ -270,7 +272,8 @@ def main() -> None:
             **rates,
         }
         write_json(arguments.out, result)
-        arguments.out.with_suffix(".md").write_text(table(result) + "\n")
+        if arguments.into:
+            insert(arguments.into, "minutes", table(result))
         draw(cells, ms, arguments.out.with_suffix(".png"))
         print(table(result))
 

@@ -16,6 +16,7 @@ from acclimate.data.domains import DOMAINS, DataOptions, Domain, check_classes, 
 from acclimate.data.domains.base import SPLITS, SplitName
 from acclimate.data.images import read_image, read_whole, write_png
 from acclimate.data.listing import list_images
+from acclimate.data.reading import read_in_order
 from acclimate.errors import DataError
 from acclimate.progress import progress, say, shown
 from acclimate.runs.adaptation import Adaptation
@@ -170,17 +171,19 @@ def _batches(adaptation: Adaptation, paths: Sequence[Path], strict: bool) -> Ite
             raise DataError(f"no such file or folder: {path}")
         files += _listed(path) if path.is_dir() else [path]
     options, readable = adaptation.seen_options, 0
-    size, channels, how = options.image_size, options.channels, (options.fit, options.interpolation, options.levels)
+
+    def read(file: Path) -> Tensor:
+        how = options.fit, options.interpolation, options.levels
+        return read_image(file, options.image_size, options.channels, *how)
+
     for start in range(0, len(files), EVALUATION_BATCH):
         names, images = [], []
-        for file in files[start : start + EVALUATION_BATCH]:
-            try:
-                images.append(read_image(file, size, channels, *how))
+        for file, image in read_in_order(read, files[start : start + EVALUATION_BATCH], strict):
+            if isinstance(image, Tensor):
                 names.append(file)
-            except DataError as error:
-                if strict:
-                    raise
-                say(f"skipped {error}")
+                images.append(image)
+            else:
+                say(f"skipped {image}")
         if images:
             readable += len(images)
             yield names, torch.stack(images)

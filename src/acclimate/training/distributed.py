@@ -9,6 +9,7 @@ batch norm, its part of an image pool. The first process alone writes.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,10 @@ OBJECT_TIMEOUT = timedelta(days=2)
 GRADIENT_TIMEOUT = timedelta(minutes=30)
 """How long they wait for one another's gradients. Objects go by gloo, which notices at once when a process dies; NCCL,
 which carries gradients between GPUs, does not."""
+
+SETTLING = 0.5
+"""Seconds before processes part. A thread of gloo needs the interpreter's lock to free the last message, and the end of
+the group holds that lock while it waits for the thread: seen with torch 2.6, one time in twelve on a busy machine."""
 
 _object_group: dist.ProcessGroup | None = None
 """The gloo group that passes objects, not gradients."""
@@ -175,6 +180,7 @@ def joined(device: str | None) -> Iterator[None]:
     dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=GRADIENT_TIMEOUT)
     _object_group = dist.new_group(backend="gloo", timeout=OBJECT_TIMEOUT)
     yield
+    time.sleep(SETTLING)
     dist.destroy_process_group()
     _object_group = None
 

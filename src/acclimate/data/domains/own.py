@@ -20,6 +20,7 @@ from acclimate.data.domains.base import SPLITS, DataOptions, Domain, RawSplit, S
 from acclimate.data.domains.tree import Item
 from acclimate.data.images import Levels, Survey
 from acclimate.data.likeness import near_duplicates
+from acclimate.data.reading import read_in_order
 from acclimate.data.sets import UNKNOWN_LABEL
 from acclimate.errors import DataError
 from acclimate.progress import progress, shown
@@ -226,16 +227,12 @@ class OwnImages(Domain):
         """Yield every readable image, ``[C, H, W]``, and note it in ``kept``; note why the others are not."""
         self.skipped = []
         with progress(f"reading {self.slug}", len(self.items), unit="images") as bar:
-            for item in self.items:
-                try:
-                    image = self.load(item)
-                except DataError as error:
-                    if self.options.strict:
-                        raise
-                    self.skipped.append(str(error))
-                else:
+            for item, image in read_in_order(self.load, self.items, self.options.strict):
+                if isinstance(image, Tensor):
                     kept.append(item)
                     yield image.numpy()
+                else:
+                    self.skipped.append(str(image))
                 bar.advance()
 
     def _check_classes(self, labels: NDArray[np.int64]) -> None:
