@@ -39,7 +39,7 @@ def networks() -> dict[str, tuple[nn.Module, Tensor]]:
         "backbone efficientnet-lite0, 160 px": BackboneFeatures(
             "efficientnet-lite0", open_backbone("efficientnet-lite0"), LITE0_SIZE
         ),
-        "translator U-Net, 32 px": UNet(3, 16, 32),
+        "translator U-Net, 32 px": UNet(3, 16, 32, dropout=0.0),
         "classifier conv7, 32 px": build_classifier("conv7", 3, 10, 32),
     }
     sizes = {"backbone": (CPU_BATCH, LITE0_SIZE), "translator": (250, 32), "classifier": (250, 32)}

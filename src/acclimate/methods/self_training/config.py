@@ -23,7 +23,7 @@ class SelfTrainingConfig(StageConfig):
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
-        "fast": {**SELF_TRAINED, "classifier_images": 0, "stage_steps": 1500},
+        "fast": {**SELF_TRAINED, "classifier_images": 0, "stage_steps": 2400},
         "best": {},
         "photos": STAGE_ON_PHOTOS,
         "demo": {"stage_steps": 700, "ramp_start": 100, "ramp_end": 200},
