@@ -124,9 +124,11 @@ class TextbookSelfTraining:
         self.teacher = copy.deepcopy(self.student)
         self.optimizer = torch.optim.AdamW(self.student.parameters(), 2e-3, weight_decay=5e-4)
         self.source, self.target = labelled_forever(source, batch_size), forever(target.pixels, batch_size)
+        self.steps = 0
 
     @as_torch_starts
     def step(self) -> dict[str, float]:
+        self.steps += 1
         images, labels = next(self.source)
         x, y, t = images.to(self.device), labels.to(self.device), next(self.target).to(self.device)
         self.teacher.eval()
@@ -140,10 +142,11 @@ class TextbookSelfTraining:
         loss.backward()
         self.optimizer.step()
         with torch.no_grad():
-            for ours, theirs in zip(self.teacher.parameters(), self.student.parameters(), strict=True):
-                ours.lerp_(theirs, 0.002)
-            for ours, theirs in zip(self.teacher.buffers(), self.student.buffers(), strict=True):
-                ours.copy_(theirs)
+            share = max(0.002, 1 / self.steps)  # at first the mean of all steps
+            averages = self.student.state_dict()
+            for name, value in self.teacher.state_dict().items():
+                if value.is_floating_point():
+                    value.lerp_(averages[name], share)
         return {"source": source.item(), "loss": loss.item()}
 
 

@@ -236,20 +236,20 @@ def draw(cells: Sequence[Mapping[str, Any]], rates: Mapping[str, float], out: Pa
     """Draw accuracy over minutes, a panel a pair, a line a seed, the goals dotted."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 3.4), layout="constrained")
+    figure, lines = Figure(figsize=(11, 3.6), layout="constrained"), {}
     panels = figure.subplots(1, len(GOALS), squeeze=False)[0]
     for panel, (target, goals) in zip(panels, GOALS.items(), strict=True):
         for goal in goals:
             panel.axhline(100 * goal, color="gray", linestyle=":", linewidth=1)
         for color, name in enumerate((*OURS, TEXTBOOK)):
             own = [cell["curve"] for cell in cells if (cell["target"], cell["contestant"]) == (target, name)]
-            for number, curve in enumerate(own):
+            for curve in own:
                 x = [minutes(name, step, rates) for step, _ in curve]
-                label = name if number == 0 else None
-                panel.plot(x, [100 * value for _, value in curve], color=f"C{color}", linewidth=1.2, label=label)
+                y = [100 * value for _, value in curve]
+                (lines[name],) = panel.plot(x, y, color=f"C{color}", linewidth=1.2)
         panel.set(title=f"mnist → {target}", xlabel="minutes", xlim=(0, None))
     panels[0].set_ylabel("right on test images, %")
-    panels[0].legend(frameon=False)
+    figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=len(lines), frameon=False)
     figure.savefig(out, dpi=110)
 
 
@@ -258,6 +258,7 @@ def main() -> None:
     parser.add_argument("part", choices=["curves", "rates", "table"])
     parser.add_argument("--data-root", type=Path)
     parser.add_argument("--targets", default=",".join(GOALS), help="names with commas between")
+    parser.add_argument("--contestants", default=",".join((*OURS, TEXTBOOK)), help="names with commas between")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=0, help="0 for all cores")
     parser.add_argument("--work", type=Path, default=Path("runs/time-to-accuracy"), help="where parts are kept")
@@ -297,7 +298,7 @@ def curves(targets: Sequence[str], arguments: argparse.Namespace) -> None:
     for seed in range(arguments.seeds):
         for target in targets:
             contest = None
-            for name in (*OURS, TEXTBOOK):
+            for name in arguments.contestants.split(","):
                 file = arguments.work / f"curve-{target}-{name.replace(' ', '-')}-{seed}.json"
                 try:
                     with locked(file.with_suffix(".lock")):

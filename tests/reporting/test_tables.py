@@ -193,6 +193,14 @@ def test_the_readme_has_the_figures_of_the_forecast() -> None:
     assert f"{lost} over {figures['runs']} runs, and {figures['mean_regret']:.1f} points against the better" in text
 
 
+def test_the_readme_has_the_minutes_to_an_accuracy() -> None:
+    rows = json.loads((ROOT / "docs/results/time-to-accuracy.json").read_text())["minutes"]
+    fast = {(row["target"], row["goal"]): row["minutes"] for row in rows if row["method"] == "self-training fast"}
+    text = " ".join((ROOT / "README.md").read_text().split())
+    assert f"83.7 % of mnist-m after {fast['mnist-m', 0.837]:.1f} minutes" in text
+    assert f"95 % after {fast['mnist-m', 0.95]:.1f}, on 80 % of svhn-8k after {fast['svhn-8k', 0.8]:.1f}" in text
+
+
 def test_committed_results_carry_their_protocol() -> None:
     for one in (result.content for result in read_results([ROOT / "docs" / "results"])):
         assert one["selection"]["target_labels_used"] is False
