@@ -35,7 +35,7 @@ LONGEST = 5_000
 LEAST = 1_200
 """Steps below which a long self-training is not worth a start."""
 
-COST = {"cyclegan": 3.0, "pixelda": 3.0}
+COST = {"cyclegan": 2.0, "pixelda": 2.0}
 """What the short trainings of others take, as multiples of that of self-training, measured on two CPU cores."""
 
 MARGIN = 0.8
