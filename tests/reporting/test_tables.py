@@ -75,6 +75,13 @@ def test_changed_settings_are_a_row_of_their_own() -> None:
     assert "| cyclegan short, steps 3000, lr decay none | 50.0 ± 0.0 | **70.0 ± 0.0** |" in table
 
 
+def test_a_self_training_stage_is_told_in_a_word() -> None:
+    stage = {"classifier_stage": "self-training", "classifier": "conv7", "augment": "light", "stage_steps": 1200}
+    table = list_table(at(result(0, 0.8, changes=stage), result(0, 0.7, changes={"classifier": "conv7"})))
+    assert "| cyclegan short, self-trained, augment light, stage steps 1200 |" in table
+    assert "| cyclegan short, classifier conv7 |" in table
+
+
 def pair_results() -> list[Result]:
     known = {"source": "mnist", "target": "usps"}
     return at(

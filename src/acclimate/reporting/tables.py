@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any, Literal
 
+from acclimate.config import SELF_TRAINED
 from acclimate.errors import AcclimateError, RunError
 from acclimate.methods.registry import find_config
 from acclimate.training.state import read_json
@@ -149,11 +150,19 @@ def group(results: Iterable[Result]) -> list[Row]:
     groups: dict[tuple[str, str, str, str, str], list[Result]] = {}
     for result in results:
         one = result.content
-        told = {name: value for name, value in one.get("changes", {}).items() if name not in BESIDE}
-        changes = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in told.items())
-        key = (one["source"], one["target"], one["method"], preset_of(one), changes)
+        key = (one["source"], one["target"], one["method"], preset_of(one), _told(one.get("changes", {})))
         groups.setdefault(key, []).append(result)
     return [Row(*key, tuple(runs)) for key, runs in sorted(groups.items())]
+
+
+def _told(changes: Mapping[str, Any]) -> str:
+    """Return changed settings as text; those that self-training is told with elsewhere are one word."""
+    left = {name: value for name, value in changes.items() if name not in BESIDE}
+    words = []
+    if left.get("classifier_stage") == SELF_TRAINED["classifier_stage"]:
+        left = {name: value for name, value in left.items() if value != SELF_TRAINED.get(name)}
+        words = ["self-trained"]
+    return ", ".join([*words, *(f"{name.replace('_', ' ')} {value}" for name, value in left.items())])
 
 
 def preset_of(result: Mapping[str, Any]) -> str:
