@@ -3,12 +3,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from acclimate.errors import RunError
+from acclimate.methods.cyclegan.config import CycleGANConfig
 from acclimate.reporting.tables import Result, list_table, matrix_table, preset_of, published, read_results
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +27,7 @@ def result(seed: int, adapted: float, **changes: Any) -> dict[str, Any]:
         "seed": seed,
         "accuracy": part,
         "baselines": {"source_only": part | {"mean": 0.5}, "target_only": None},
-        "config": {"classifier": "gta"},
+        "config": asdict(CycleGANConfig.preset("short")),
         "seconds": {"total": 60.0},
         "device": "CPU, 2 cores",
         "threads": 2,
@@ -64,7 +66,9 @@ def test_a_preset_goes_by_the_name_that_it_has_now() -> None:
     assert recorded["preset"] == "fast"
     assert preset_of(recorded) == "short"
     assert preset_of(recorded | {"changes": {"steps": 4000}}) == "short"
-    assert preset_of(recorded | {"config": recorded["config"] | {"steps": 1234}}) == "fast"  # none is like that
+    changed = recorded | {"config": recorded["config"] | {"steps": 1234}}
+    assert preset_of(changed) == "fast of 0.1.0"  # none is like that any more
+    assert preset_of(changed | {"changes": {"steps": 1234}}) == "short"
     assert preset_of(recorded | {"method": "somebody's own"}) == "fast"
 
 

@@ -6,7 +6,7 @@ import csv
 import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from importlib.resources import files
 from itertools import product
@@ -166,21 +166,23 @@ def _told(changes: Mapping[str, Any]) -> str:
 
 
 def preset_of(result: Mapping[str, Any]) -> str:
-    """Return the preset of a result: what it is called now, if a preset was renamed since."""
+    """Return the preset of a result: as it is called now if renamed since; of which version, if it changed."""
     name: str = result["preset"]
-    recorded, told = result.get("config", {}), result.get("changes", {})
     try:
         presets = find_config(result["method"])
     except AcclimateError:  # a method that is not installed here
         return name
+    recorded, told = result.get("config", {}), result.get("changes", {})
+    aside = {"seed", *told, *BESIDE, *(("image_size", "interpolation") if recorded.get("backbone") else ())}
+    before = {field.name: field.default for field in fields(presets)}
 
     def is_it(preset: str) -> bool:
         now = asdict(presets.preset(preset))
-        return all(now[key] == value for key, value in recorded.items() if key in now and key not in {"seed", *told})
+        return all(recorded.get(key, before[key]) == value for key, value in now.items() if key not in aside)
 
-    if name in presets.presets and not is_it(name):
-        return next((other for other in presets.presets if is_it(other)), name)
-    return name
+    if not recorded or name not in presets.presets or is_it(name):
+        return name
+    return next((other for other in presets.presets if is_it(other)), f"{name} of {result['versions']['acclimate']}")
 
 
 @cache
