@@ -266,9 +266,10 @@ def blur(images: Tensor, probability: float = 0.3) -> Tensor:
 
 
 def _smoothed(images: Tensor) -> Tensor:
-    """Filter with the outer product of [1, 2, 1] / 4: means of two, twice. Nothing goes to the device."""
+    """Filter with the outer product of [1, 2, 1] / 4, by sums of slices. Nothing goes to the device."""
     padded = F.pad(images, (1, 1, 1, 1), mode="replicate")
-    return F.avg_pool2d(F.avg_pool2d(padded, 2, 1), 2, 1)
+    across = torch.add(padded[..., :-2] + padded[..., 2:], padded[..., 1:-1], alpha=2)
+    return torch.add(across[..., :-2, :] + across[..., 2:, :], across[..., 1:-1, :], alpha=2) / 16
 
 
 def cutout(images: Tensor, side: float = 0.4, probability: float = 0.5) -> Tensor:
