@@ -77,6 +77,8 @@ def test_changed_settings_are_a_row_of_their_own() -> None:
     table = list_table(at(result(0, 0.8), shorter, shorter | {"seed": 1}))
     assert "| cyclegan short | 50.0 ± 1.0 | **80.0 ± 1.0** |" in table
     assert "| cyclegan short, steps 3000, lr decay none | 50.0 ± 0.0 | **70.0 ± 0.0** |" in table
+    switched = result(0, 0.7, changes={"both_directions": True, "align": False})
+    assert "| cyclegan short, both directions, no align |" in list_table(at(switched))
 
 
 def test_a_self_training_stage_is_told_in_a_word() -> None:

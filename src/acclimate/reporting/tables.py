@@ -162,7 +162,10 @@ def _told(changes: Mapping[str, Any]) -> str:
     if left.get("classifier_stage") == SELF_TRAINED["classifier_stage"]:
         left = {name: value for name, value in left.items() if value != SELF_TRAINED.get(name)}
         words = ["self-trained"]
-    return ", ".join([*words, *(f"{name.replace('_', ' ')} {value}" for name, value in left.items())])
+    for name, value in left.items():
+        word = name.replace("_", " ")
+        words.append(f"{word} {value}" if not isinstance(value, bool) else word if value else f"no {word}")
+    return ", ".join(words)
 
 
 def preset_of(result: Mapping[str, Any]) -> str:

@@ -117,7 +117,7 @@ class CycleGANConfig(CycleConfig, TranslationConfig):
             "judge_steps": 500,
             "stage_steps": 1200,
         },
-        "best": {**SHORT, "adapt": "offline", "semantic_weight": 0.5, "both_directions": True},
+        "best": {**SHORT, "adapt": "offline", "semantic_weight": 0.5},
         "photos": {
             **STAGE_ON_PHOTOS,
             "classifier_stage": "self-training",
