@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from acclimate import Adaptation, adapt, resume
+from acclimate.commands.run import summary_table
 from acclimate.data.augmentation import Policy
 from acclimate.data.domains import DataOptions, open_domain
 from acclimate.data.sets import Images, LabelledImages
@@ -329,3 +330,4 @@ def test_the_stage_comes_after_a_method_that_decides_too(tmp_path: Path) -> None
     assert (run.run.path / "translated" / "train.npy").exists()
     measured = run.classifier().accuracies(run.target.labelled("test"))
     assert run.run.result["accuracy"]["runs"] == pytest.approx(measured, abs=1e-6)
+    assert "  translation  offline: " in summary_table(run)

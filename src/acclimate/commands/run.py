@@ -249,15 +249,19 @@ def _forecast_lines(result: Mapping[str, Any]) -> list[str]:
 
 
 def _translation_costs(result: Mapping[str, Any]) -> str:
-    """Say what translating took, and what the other way would have taken at the same speed."""
+    """Say what translating took, and for methods that know another way what that would have taken."""
     config, images, seconds = result["config"], result["translation"]["images"], result["seconds"]["translation"]
     size, per_image = result["translation"]["bytes_on_disk"] / 1e6, seconds / max(images, 1)
+    way = config.get("adapt", "offline")
+    costs = f"translation  {way}: {seconds:.1f} s, {size:,.1f} MB on disk"
+    if "adapt" not in config:
+        return costs
     train, val, _ = result["protocol"]["splits"]["source"]
     train = min(train, config["classifier_images"] or train)
     epochs, repeats = config["classifier_epochs"], config["repeats"]
-    if config["adapt"] == "offline":
+    if way == "offline":
         other = f"on the fly: up to {epochs * repeats * train * per_image:.0f} s, nothing on disk"
     else:
         megabytes = (train + val) * config["channels"] * config["image_size"] ** 2 / 1e6
         other = f"offline: about {(train + val) * per_image:.0f} s, {megabytes:,.1f} MB"
-    return f"translation  {config['adapt']}: {seconds:.1f} s, {size:,.1f} MB on disk ({other})"
+    return f"{costs} ({other})"
