@@ -195,6 +195,15 @@ def test_what_brings_what_has_the_tables_numbers() -> None:
     for system in systems:
         shares = " / ".join(f"{float(table[system][column]):.0f}" for column in (0, 1, 2))
         assert shares in said, f"{system}: {shares}"
+    redrawn = table["pixelda fast, self-trained, stage steps 1200"]
+    assert f"{float(redrawn[0]):.0f} and {float(redrawn[1]):.0f} on the first two" in said
+    alone, both = [], []
+    for target in ("mnist-m", "usps"):
+        one = json.loads((ROOT / f"docs/results/mnist-{target}-cyclegan-fast-directions-2.json").read_text())
+        alone.append([100 * one["directions"][f"{way}_accuracy"] for way in ("forth", "back")])
+        both.append(100 * one["accuracy"]["mean"])
+    assert f"right on {both[0]:.1f} % of mnist-m and {both[1]:.1f} of usps, without it on {alone[0][0]:.1f}" in said
+    assert f"and {alone[1][0]:.1f}, as the second alone reads {alone[0][1]:.0f} and {alone[1][1]:.0f} %" in said
 
 
 def test_the_readme_has_the_figures_of_the_forecast() -> None:

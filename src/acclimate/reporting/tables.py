@@ -156,7 +156,7 @@ def group(results: Iterable[Result]) -> list[Row]:
 
 
 def _told(changes: Mapping[str, Any]) -> str:
-    """Return changed settings as text; those that self-training is told with elsewhere are one word."""
+    """Return changed settings as text; of a self-training stage, those that it has in every preset are one word."""
     left = {name: value for name, value in changes.items() if name not in BESIDE}
     words = []
     if left.get("classifier_stage") == SELF_TRAINED["classifier_stage"]:
