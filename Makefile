@@ -27,7 +27,8 @@ lint: .venv/dev  ## Check style and types
 	$(BIN)/mypy
 
 readme: .venv/runtime  ## Write the tables of README.md and docs/results/README.md anew from the result files
-	$(BIN)/acclimate table docs/results/mnist-*-short-*.json docs/results/mnist-*-fast-*.json docs/results/mnist-*-best-*.json --layout matrix --into README.md
+	cd docs/results && ../../$(BIN)/acclimate table $(foreach preset,short fast best,mnist-mnist-*-$(preset)-*.json mnist-[su]*-$(preset)-*.json) --layout matrix --into ../../README.md
+	cd docs/results && ../../$(BIN)/acclimate table usps-mnist-*.json mnist-m-mnist-*.json svhn-8k-mnist-*.json --layout matrix --into directions.md
 	$(BIN)/acclimate table docs/results --into docs/results/README.md
 
 docs: .venv/docs  ## Build the documentation, its outputs printed meanwhile, to docs/_build/html: five minutes

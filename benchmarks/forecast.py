@@ -1,7 +1,8 @@
 """Fit the forecast of accuracy on runs whose truth is known, and try it on pairs of domains that it was not fitted on.
 
-``python benchmarks/forecast.py --runs RUNS...`` gathers the evidence and the truth of all finished runs below some
-folders into ``docs/results/forecast.json`` (what lies in the file already stays there), then leaves out one pair of
+``python benchmarks/forecast.py --runs RUNS... --results FILES...`` gathers the evidence and the truth of all finished
+runs below some folders, and of result files, which have less of the evidence, into ``docs/results/forecast.json`` (what
+lies in the file already stays there), then leaves out one pair of
 domains after another, fits on the others, and forecasts the one. The table of that goes to
 ``docs/results/forecast.md``, the model that is fitted on all to ``src/acclimate/trust/forecast.json``. The interval is
 chosen in the same way within each fit, so nothing of a pair steers its own forecast.
@@ -20,8 +21,9 @@ from typing import Any
 import numpy as np
 
 import acclimate
-from acclimate.pipeline.evidence import Evidence
+from acclimate.pipeline.evidence import OF_A_COLLAPSE, Evidence
 from acclimate.progress import say
+from acclimate.reporting.tables import read_results
 from acclimate.runs.adaptation import Adaptation
 from acclimate.training.state import write_json
 from acclimate.trust.forecast import COVERED, EVIDENCE, ForecastModel, log_odds
@@ -178,14 +180,34 @@ def harm_table(
     ], deviation
 
 
+def gather_results(files: Sequence[Path], known: Sequence[Row]) -> list[Row]:
+    """Return the classifiers of result files, but those that lack what is weighed, after those that are known."""
+    rows, there = list(known), {(row["pair"], row["run"], row["kind"]) for row in known}
+    for result in (one.content for one in read_results(files)) if files else ():
+        if result["accuracy"] is None or not result.get("unadapted"):
+            continue
+        pair, reference = f"{result['source']} → {result['target']}", result["unadapted"].get("kind", "source-only")
+        for kind, forecast, found in (
+            ("adapted", result["forecast"], result["accuracy"]),
+            (reference, result["unadapted"], result["baselines"][reference.replace("-", "_")]),
+        ):
+            row: dict[str, Any] = {"pair": pair, "run": run_name(result), "method": result["method"], "kind": kind}
+            weighed = {*EVIDENCE[side(row)], *OF_A_COLLAPSE} <= forecast["by"].keys()
+            if weighed and (pair, row["run"], kind) not in there:
+                row |= {"accuracy": found["mean"], "test_images": result["protocol"]["splits"]["target"][2]}
+                rows.append(row | {"evidence": forecast["by"]})
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--runs", type=Path, nargs="*", default=[], help="folders of finished runs")
+    parser.add_argument("--results", type=Path, nargs="*", default=[], help="result files, or folders of them")
     parser.add_argument("--out", type=Path, default=Path("docs/results/forecast.json"))
     parser.add_argument("--model", type=Path, default=MODEL)
     arguments = parser.parse_args()
     known = json.loads(arguments.out.read_text())["classifiers"] if arguments.out.exists() else []
-    rows = gather(arguments.runs, known)
+    rows = gather_results(arguments.results, gather(arguments.runs, known))
     models: dict[str, ForecastModel] = {}
     forecasts: list[Mapping[str, float]] = [{}] * len(rows)
     for name in EVIDENCE:

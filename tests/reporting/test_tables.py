@@ -167,14 +167,19 @@ def test_reading(tmp_path: Path) -> None:
 
 def test_the_documents_show_the_committed_results(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
+    folder = Path("docs/results")
     shown = [
         file
         for preset in ("short", "fast", "best")
-        for file in sorted(Path("docs/results").glob(f"mnist-*-{preset}-*.json"))
+        for pair in ("mnist-mnist-*", "mnist-[su]*")
+        for file in sorted(folder.glob(f"{pair}-{preset}-*.json"))
     ]
     matrix = matrix_table(read_results(shown), folded=True)
     assert f"<!-- results -->\n{matrix}\n<!-- /results -->" in Path("README.md").read_text()
-    monkeypatch.chdir("docs/results")
+    monkeypatch.chdir(folder)
+    back = [file for source in ("usps", "mnist-m", "svhn-8k") for file in sorted(Path().glob(f"{source}-mnist-*.json"))]
+    matrix = matrix_table(read_results(back), folded=True)
+    assert f"<!-- results -->\n{matrix}\n<!-- /results -->" in Path("directions.md").read_text()
     table = list_table(read_results([Path()]))
     assert f"<!-- results -->\n{table}\n<!-- /results -->" in Path("README.md").read_text()
 
@@ -196,7 +201,7 @@ def test_what_brings_what_has_the_tables_numbers() -> None:
         shares = " / ".join(f"{float(table[system][column]):.0f}" for column in (0, 1, 2))
         assert shares in said, f"{system}: {shares}"
     redrawn = table["pixelda fast, self-trained, stage steps 1200"]
-    assert f"{float(redrawn[0]):.0f} and {float(redrawn[1]):.0f} on the first two" in said
+    assert f"one thread, {' / '.join(f'{float(share):.0f}' for share in redrawn)}." in said
     alone, both = [], []
     for target in ("mnist-m", "usps"):
         one = json.loads((ROOT / f"docs/results/mnist-{target}-cyclegan-fast-directions-2.json").read_text())

@@ -280,7 +280,10 @@ def matrix_table(results: Sequence[Result], style: Format = "markdown", *, folde
                 cells.setdefault((name, pair), measured)
     lower, upper = bars.values()
     body = []
+    measured_somewhere = {name for name, _ in cells}
     for name, method in (lower | dict(sorted(methods.items() - lower.items() - upper.items())) | upper).items():
+        if method is None and name not in measured_somewhere:
+            continue
         line = [name]
         for pair in pairs:
             rivals = [cell.mean for (rival, where), cell in cells.items() if where == pair and rival not in upper]

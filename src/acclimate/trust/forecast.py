@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 EVIDENCE = {
-    "adapted": ("stability", "unadapted", "neighbours", "effective_classes"),
-    "unadapted": ("confidence", "aligned", "reverse"),
+    "adapted": ("stability", "unadapted", "neighbours", "effective_classes", "prior_distance"),
+    "unadapted": ("confidence", "aligned", "reverse", "effective_classes"),
 }
 """What is weighed for an adapted classifier, and for one of the source alone. Few: with all that is gathered the model
 fits the pairs that it knows better and others worse."""
