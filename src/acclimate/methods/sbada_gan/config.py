@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from acclimate.config import LearningRateDecay, MethodConfig, StageConfig
+from acclimate.config import AugmentName, LearningRateDecay, MethodConfig, StageConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +53,8 @@ class SBADAGANConfig(StageConfig, MethodConfig):
         Share of the training, at its start, in which the classifiers learn from source images alone. The generators
         must then draw what reads as the classes; otherwise they may swap them, as the classifiers learn to read
         whatever they draw.
+    class_augment
+        Policy of the strong views of source images from which the classifiers learn; none for redrawn images.
     combination
         Share of the source classifier in the prediction; the rest is the target classifier's.
     """
@@ -78,6 +80,7 @@ class SBADAGANConfig(StageConfig, MethodConfig):
     consistency_weight: float = 1.0
     warmup_steps: int = 0
     hold: float = 0.0
+    class_augment: AugmentName = "none"
     combination: float = 0.5
     snapshots: int = 50
 

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from acclimate.data.augmentation import POLICIES
 from acclimate.methods.base import AdaptationData, DomainBatches, Method, Task, adam
 from acclimate.methods.cyclegan.method import ImagePool
 from acclimate.methods.sbada_gan.config import SBADAGANConfig
@@ -48,6 +49,7 @@ class SBADAGAN(Method):
     def __init__(self, config: SBADAGANConfig, task: Task, engine: Engine) -> None:
         super().__init__(config, task, engine)
         self.config = config
+        self.policy = POLICIES[config.class_augment]
         shape = (task.channels, config.width, config.blocks, task.image_size, config.noise_size)
         self.G_st, self.G_ts = ResidualGenerator(*shape), ResidualGenerator(*shape)
         self.D_s, self.D_t = (
@@ -98,8 +100,8 @@ class SBADAGAN(Method):
             losses = {
                 "G_st_copy": F.l1_loss(fake_t, x_s),
                 "G_ts_copy": F.l1_loss(fake_s, x_t),
-                "C_t": F.cross_entropy(self.C_t(fake_t.detach()).float(), labels),
-                "C_s": F.cross_entropy(self.C_s(x_s).float(), labels),
+                "C_t": F.cross_entropy(self.C_t(self.policy.strong(fake_t.detach())).float(), labels),
+                "C_s": F.cross_entropy(self.C_s(self.policy.strong(x_s)).float(), labels),
             }
         self._update("generators", sum(losses.values(), torch.zeros((), device=x_s.device)))
         return losses
@@ -114,11 +116,12 @@ class SBADAGAN(Method):
         """
         config = self.config
         self.train()
+        views = self.policy.strong(x_s)
         with self.engine.autocast():
-            losses = {"C_s": F.cross_entropy(self.C_s(x_s).float(), labels)}
+            losses = {"C_s": F.cross_entropy(self.C_s(views).float(), labels)}
             total = config.source_weight * losses["C_s"]
             if held:
-                total = total + config.target_weight * F.cross_entropy(self.C_t(x_s).float(), labels)
+                total = total + config.target_weight * F.cross_entropy(self.C_t(views).float(), labels)
         with self.engine.autocast(), frozen(self.D_s, self.D_t, *((self.C_s, self.C_t) if held else ())):
             fake_t, fake_s = self.G_st(x_s, self._noise(x_s)).float(), self.G_ts(x_t, self._noise(x_t)).float()
             back_s = self.G_ts(fake_t, self._noise(fake_t)).float()
