@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from acclimate.data.augmentation import POLICIES
 from acclimate.errors import AcclimateError
 from acclimate.methods.base import Task
 from acclimate.methods.sbada_gan.config import SBADAGANConfig
@@ -104,6 +106,17 @@ def test_held_classifiers_learn_from_source_images_alone() -> None:
     do_step(method, held=True)
     for parameter, gradient in zip(method.C_t.parameters(), expected, strict=True):
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-3, atol=1e-6)
+
+
+def test_classifiers_learn_from_views_of_source_images_and_read_redrawn_ones_as_they_are() -> None:
+    method, other = build(), build(class_augment="light")
+    assert other.policy == POLICIES["light"]
+    other.policy = SimpleNamespace(strong=torch.neg)  # a view that draws nothing, so that the noise is the same
+    on_views = F.cross_entropy(method.C_s(-X_S), LABELS)
+    plain, viewed = do_step(method), do_step(other)
+    assert viewed["C_s"].item() == pytest.approx(on_views.item(), rel=1e-4)
+    for name in ("C_t", "self_label", "consistency", "G_st_adversarial", "D_s", "D_t"):
+        assert torch.equal(plain[name], viewed[name]), name
 
 
 def test_the_warm_up_copies_and_classifies() -> None:
