@@ -42,18 +42,32 @@ def gather(folders: Iterable[Path], known: Sequence[Row]) -> list[Row]:
             continue
         run = Adaptation(config.parent)
         result = run.run.result
-        pair = f"{Path(result['source']).name} → {Path(result['target']).name}"
-        name = run_name(result)
-        if result["accuracy"] is None or (pair, name, run.own_kind) in there:
+        if result["accuracy"] is None or (pair_name(result), run_name(result), run.own_kind) in there:
             continue
-        say(f"{pair}: {name}")
+        say(f"{pair_name(result)}: {run_name(result)}")
         evidence = Evidence(run)
         for kind in dict.fromkeys((run.own_kind, evidence.reference)):
             found = result["accuracy"] if kind == run.own_kind else result["baselines"][kind.replace("-", "_")]
-            row = {"pair": pair, "run": name, "method": result["method"], "kind": kind}
-            row |= {"accuracy": found["mean"], "test_images": result["protocol"]["splits"]["target"][2]}
-            rows.append(row | {"evidence": evidence.of(kind, everything=True)})
+            rows.append(described(result, kind, found["mean"], evidence.of(kind, everything=True)))
     return rows
+
+
+def described(result: Mapping[str, Any], kind: str, accuracy: float, evidence: Mapping[str, float]) -> Row:
+    """Return the row of one classifier of a run."""
+    return {
+        "pair": pair_name(result),
+        "run": run_name(result),
+        "method": result["method"],
+        "kind": kind,
+        "accuracy": accuracy,
+        "test_images": result["protocol"]["splits"]["target"][2],
+        "evidence": evidence,
+    }
+
+
+def pair_name(result: Mapping[str, Any]) -> str:
+    """Return what a run's pair of domains is called in the tables."""
+    return f"{Path(result['source']).name} → {Path(result['target']).name}"
 
 
 def run_name(result: Mapping[str, Any]) -> str:
@@ -186,16 +200,15 @@ def gather_results(files: Sequence[Path], known: Sequence[Row]) -> list[Row]:
     for result in (one.content for one in read_results(files)) if files else ():
         if result["accuracy"] is None or not result.get("unadapted"):
             continue
-        pair, reference = f"{result['source']} → {result['target']}", result["unadapted"].get("kind", "source-only")
+        reference = result["unadapted"].get("kind", "source-only")
         for kind, forecast, found in (
             ("adapted", result["forecast"], result["accuracy"]),
             (reference, result["unadapted"], result["baselines"][reference.replace("-", "_")]),
         ):
-            row: dict[str, Any] = {"pair": pair, "run": run_name(result), "method": result["method"], "kind": kind}
-            weighed = {*EVIDENCE[side(row)], *OF_A_COLLAPSE} <= forecast["by"].keys()
-            if weighed and (pair, row["run"], kind) not in there:
-                row |= {"accuracy": found["mean"], "test_images": result["protocol"]["splits"]["target"][2]}
-                rows.append(row | {"evidence": forecast["by"]})
+            row = described(result, kind, found["mean"], forecast["by"])
+            weighed = {*EVIDENCE[side(row)], *OF_A_COLLAPSE} <= row["evidence"].keys()
+            if weighed and (row["pair"], row["run"], kind) not in there:
+                rows.append(row)
     return rows
 
 
