@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from acclimate.errors import AcclimateError, InterruptedRunError, NonFiniteLossError, RunError
+from acclimate.errors import AcclimateError, InterruptedRunError, LostProcessError, NonFiniteLossError, RunError
 from acclimate.runs.directory import Run
 from acclimate.training.batches import Batches
 from acclimate.training.engine import Engine, seed_for
@@ -145,6 +145,22 @@ def test_an_interrupt_while_the_last_state_is_written_is_heard(tmp_path: Path) -
     toy.phase.state = {"network": toy.network, "other": toy}
     with pytest.raises(InterruptedRunError, match="after step 40"):
         train(toy.phase, new_run(tmp_path / "run"), ENGINE, 7)
+
+
+def test_a_signal_does_not_cut_off_what_is_said_of_a_lost_process(tmp_path: Path) -> None:
+    def lose(number: int) -> None:
+        raise LostProcessError("gone")
+
+    toy = Toy()
+    toy.before_step = lose
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as the command line has it
+    try:
+        with pytest.raises(LostProcessError, match="gone"):
+            train(toy.phase, new_run(tmp_path / "run"), ENGINE, 7)
+        os.kill(os.getpid(), signal.SIGTERM)  # torchrun's, to those that are left
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_moments_of_a_channels_last_network_are_resumed_in_their_order(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from acclimate.errors import InterruptedRunError
+from acclimate.errors import InterruptedRunError, LostProcessError
 from acclimate.progress import progress
 from acclimate.training.distributed import Processes
 from acclimate.training.engine import Engine, seed_for
@@ -186,7 +186,8 @@ def _process_seed(seed: int, purpose: str, group: Processes) -> int:
 def _stop_signal(group: Processes) -> Iterator[threading.Event]:
     """Turn Ctrl-C and SIGTERM into an event, so that the step ends and the state is saved; a second stops at once.
 
-    Not so for several processes: ``torchrun`` passes on a signal that they have got already.
+    Not so for several processes: ``torchrun`` passes on a signal that they have got already. Once one of them is lost
+    it sends SIGTERM to the others, which must not cut off what they have to say: they are on their way out.
     """
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -201,6 +202,9 @@ def _stop_signal(group: Processes) -> Iterator[threading.Event]:
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield event
+    except LostProcessError:
+        del before[signal.SIGTERM]
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
