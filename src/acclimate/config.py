@@ -244,7 +244,7 @@ class Config:
         for key in changes:
             if key not in known:
                 raise AcclimateError(f"no setting {key!r}.{did_you_mean(key, known)}")
-        shared = {"fast": FAST, "best": BEST, "photos": PHOTOS}.get(name, {})
+        shared = {"fast": FAST, "full": FAST, "best": BEST, "photos": PHOTOS}.get(name, {})
         return cls(**{**shared, **cls.presets[name], **changes})
 
     def changes_from(self, preset: Self) -> dict[str, Any]:
