@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 from acclimate.config import AugmentName, LearningRateDecay, MethodConfig, StageConfig
 
-
 SHORT: Mapping[str, Any] = {
     "steps": 4000,
     "lr": 1e-3,
