@@ -15,7 +15,7 @@ import time
 import types
 import weakref
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,13 @@ from acclimate.errors import AcclimateError, DataError, RunError
 from acclimate.methods import method_names
 from acclimate.methods.base import Task
 from acclimate.pipeline.adapt import resume, start
+from acclimate.pipeline.bars import bar_path
 from acclimate.pipeline.classification import ClassifierTraining
 from acclimate.pipeline.selection import RULES, candidates, choose, score_snapshots
 from acclimate.pipeline.stages import train_method
 from acclimate.pipeline.study import study
 from acclimate.runs.inference import measure, predict_files, translate_files
+from acclimate.runs.kinds import Kind
 from acclimate.training.compilation import _has_compiler
 from acclimate.training.engine import Engine
 from acclimate.training.loop import train
@@ -183,6 +185,25 @@ def test_runs_share_the_bars_that_are_the_same(tmp_path: Path, monkeypatch: pyte
     assert bar["seconds"] == first["seconds"] > 0
     assert not source_only("another", seed=1)["reused"]
     assert not source_only("longer", classifier_epochs=3)["reused"]
+
+
+def test_bars_of_other_augmentation_are_not_shared(tmp_path: Path) -> None:
+    stage = {"classifier_stage": "self-training", "augment": "symbols"}
+    run = start("digits", "digits-m", preset="demo", out=tmp_path / "run", **TINY | stage)
+    run.source.prepare()
+    config = run.config
+
+    def path_of(kind: Kind, **changes: Any) -> Path:
+        run.config = replace(config, **changes)
+        return bar_path(run, kind, "0")
+
+    before = path_of("source-only-augmented")
+    assert path_of("source-only-augmented", threshold=0.5) == before
+    for changed in ({"augment": "light"}, {"augment_end": 0.9}, {"augment_until": 0.9}, {"stage_steps": 2}):
+        assert path_of("source-only-augmented", **changed) != before, changed
+    supervised = path_of("source-only-augmented", classifier_stage="supervised")
+    assert path_of("source-only-augmented", classifier_stage="supervised", augment="light") != supervised
+    assert path_of("source-only", augment="light") == path_of("source-only")
 
 
 def test_a_finished_run_does_nothing_again(finished: Adaptation) -> None:

@@ -23,7 +23,7 @@ from acclimate.pipeline.children import Child, run_child
 from acclimate.pipeline.starting import start
 from acclimate.progress import clock, say
 from acclimate.runs.adaptation import Adaptation
-from acclimate.runs.kinds import Kind, has_augmented_bars, recipe
+from acclimate.runs.kinds import Kind, recipe
 from acclimate.training.state import load_tree, read_json, write_json
 
 ON_FEATURES = ("self-training", "mcc", "shot", "cdan", "dann")
@@ -206,11 +206,8 @@ def _start(adaptation: Adaptation, trial: Trial) -> None:
     )
     (child.run.path / "models").mkdir(exist_ok=True)
     for kind in SOURCE_BARS:
-        both = adaptation.config, child.config
-        if (
-            len({recipe(config, kind).classifier for config in both} | {has_augmented_bars(config) for config in both})
-            == 2
-        ):
+        ours, theirs = (recipe(config, kind) for config in (adaptation.config, child.config))
+        if (ours.classifier, ours.augment) == (theirs.classifier, theirs.augment):
             for name in {*adaptation.training_names(kind)} & {*child.training_names(kind)}:
                 if (bar := adaptation.run.model(name)).exists():
                     shutil.copy(bar, child.run.model(name))

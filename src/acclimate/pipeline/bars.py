@@ -12,22 +12,21 @@ from pathlib import Path
 
 import torch
 
+from acclimate import networks, training
 from acclimate.data import augmentation, images
 from acclimate.data.domains.base import cache_root
-from acclimate.networks import classifiers
 from acclimate.pipeline import classification, self_training
 from acclimate.runs.adaptation import Adaptation
 from acclimate.runs.kinds import Kind, recipe, self_trains
-from acclimate.training import batches, distributed, engine, feed, loop, replay, updates
 
-SUPERVISED, AUGMENTED = ("classifier",), ("classifier", "augment_end", "stage", "teacher")
-"""What the names of settings begin with that a bar's training has: one by the paper's stage, and the other's."""
+STAGE = ("augment_end", "augment_until", "stage", "teacher")
+"""What the names of settings begin with that only a bar by the stage of self-training has."""
 
 
 def bar_path(adaptation: Adaptation, kind: Kind, name: str) -> Path:
     """Return where the cache keeps, or will keep, one training of a bar; by its ``kind`` and ``name``."""
     config, computed = recipe(adaptation.config, kind), adaptation.engine
-    named = AUGMENTED if self_trains(config) else SUPERVISED
+    named = ("classifier", *(STAGE if self_trains(config) else ()))
     domain = adaptation.source if kind.startswith("source-only") else adaptation.target
     depends_on = {
         "name": name,
@@ -39,6 +38,7 @@ def bar_path(adaptation: Adaptation, kind: Kind, name: str) -> Path:
         "settings": {
             key: value for key, value in vars(config).items() if key.startswith(named) and key != "classifier_stage"
         },
+        "augment": config.augment,
         "seed": config.seed,
         "computed": [
             computed.device.type,
@@ -55,8 +55,7 @@ def bar_path(adaptation: Adaptation, kind: Kind, name: str) -> Path:
 
 @cache
 def _code() -> str:
-    digest = hashlib.sha256()
-    trained_by = classification, classifiers, self_training, augmentation, images
-    for module in (*trained_by, batches, distributed, engine, feed, loop, replay, updates):
-        digest.update(Path(str(module.__file__)).read_bytes())
-    return digest.hexdigest()
+    files = [Path(str(module.__file__)) for module in (classification, self_training, augmentation, images)]
+    for room in (networks, training):
+        files += sorted(Path(str(room.__file__)).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

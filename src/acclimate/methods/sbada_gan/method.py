@@ -35,8 +35,9 @@ class SBADAGAN(Method):
     Departures: w is fixed at a half, where the paper searches it on target labels, and only target training images are
     used, where the original code adds the test images: so the paper's figures are no fair comparison. The generator is
     PixelDA's with fewer blocks, the discriminators have no class head, and are not trained beforehand. Both classifiers
-    are the run's network, where the paper uses ``dann``. The preset fast has a warm-up, holds the classifiers, weighs
-    the adversarial and consistency losses as the classifiers' (10), and has noise and dropout in its discriminators.
+    are the run's network, where the paper uses ``dann``. The presets fast and full have a warm-up, hold the
+    classifiers, weigh the adversarial and consistency losses as the classifiers' (10), and have noise and dropout in
+    their discriminators; in full the classifiers learn from lightly augmented source images (``class_augment``).
 
     When it fails: classifiers learn to read whatever the generators draw, so that both may agree on swapped classes;
     ``hold`` keeps them from it. Without a falling rate its seeds came out 8 points apart on USPS.
