@@ -31,7 +31,7 @@ readme: .venv/runtime  ## Write the tables of README.md and docs/results/README.
 	cd docs/results && ../../$(BIN)/acclimate table usps-mnist-*.json mnist-m-mnist-*.json svhn-8k-mnist-*.json --layout matrix --into directions.md
 	$(BIN)/acclimate table docs/results --into docs/results/README.md
 
-docs: .venv/docs  ## Build the documentation, its outputs printed meanwhile, to docs/_build/html: five minutes
+docs: .venv/docs  ## Build the documentation, its outputs printed meanwhile, to docs/_build/html: four minutes
 	$(BIN)/python -m sphinx -W --keep-going -q -d docs/_build/doctrees -b html docs docs/_build/html
 	$(BIN)/python docs/_site/links.py docs/_build/html
 

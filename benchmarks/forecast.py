@@ -60,7 +60,7 @@ def described(result: Mapping[str, Any], kind: str, accuracy: float, evidence: M
         "method": result["method"],
         "kind": kind,
         "accuracy": accuracy,
-        "test_images": result["protocol"]["splits"]["target"][2],
+        "test_images": result.get("test_images", result["protocol"]["splits"]["target"][2]),
         "evidence": evidence,
     }
 

@@ -55,7 +55,7 @@ def ours(
         "source": source,
         "target": target,
         "seed": seed,
-        "test_images": result["protocol"]["splits"]["target"][2],
+        "test_images": result.get("test_images", result["protocol"]["splits"]["target"][2]),
     }
     seconds = result["seconds"]
     found = [

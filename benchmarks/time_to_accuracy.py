@@ -34,7 +34,7 @@ from acclimate.pipeline.self_training import SelfTraining
 from acclimate.progress import say
 from acclimate.reporting.tables import insert
 from acclimate.runs.evaluation import Classifier
-from acclimate.runs.locking import LockedError, locked
+from acclimate.training.locking import LockedError, locked
 from acclimate.training.state import read_json, write_json
 
 GOALS: Mapping[str, tuple[float, float]] = {"mnist-m": (0.837, 0.95), "usps": (0.854, 0.95), "svhn-8k": (0.37, 0.8)}

@@ -18,7 +18,7 @@ from PIL import Image
 
 from acclimate import __version__
 from acclimate.commands import main
-from acclimate.commands.run import summary_table
+from acclimate.commands.run import _source, summary_table
 from acclimate.data.images import write_png
 from acclimate.pipeline.adapt import start
 from acclimate.pipeline.stages import run_stages
@@ -211,7 +211,11 @@ def test_data_commands(run_cli: Cli, tmp_path: Path, make_folder: Callable[..., 
     ("arguments", "message"),
     [
         (["run"], "name a source and a target"),
-        (["run", "digits"], "name a source and a target"),
+        (["run", "digits"], "name a target beside the source digits"),
+        (["run", "digits", "digits-m", "--threads", "0"], "--threads must be at least 1, not 0"),
+        (["run", "digits", "digits-m", "--method", "self-training", "--steps", "9"], "It has --stage-steps"),
+        (["run", "digits", "digits-m", "--budget", "9m"], "cyclegan has no --budget, a setting of auto"),
+        (["run", "~nosuch/a", "digits-m"], "no such folder"),
         (["run", "digits", "digitsm"], "Did you mean 'digits-m'"),
         (["run", "digits", "./nowhere"], "no such folder: nowhere"),
         (["run", "digits", "digits-m", "--method", "cyclgan"], "Did you mean 'cyclegan'"),
@@ -328,10 +332,21 @@ def test_an_interruption_says_how_a_run_goes_on(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("acclimate.data.domains.open_domain", interrupted)
+    monkeypatch.setattr("acclimate.pipeline.starting.start", interrupted)
     with pytest.raises(SystemExit) as exit_:
         main(["data", "prepare", "digits"])
     assert exit_.value.code == 130
+    assert "".join(capsys.readouterr()).strip().endswith("interrupted")
+    with pytest.raises(SystemExit) as exit_:
+        main(["run", "digits", "digits-m"])
+    assert exit_.value.code == 130
     assert "interrupted; a run goes on with: acclimate run --resume RUN" in "".join(capsys.readouterr())
+
+
+def test_the_source_is_the_first_word_that_no_option_takes() -> None:
+    for words in ("a b --seed 1", "--data-root d a b", "--strict a b", "--no-target-only a b", "--seed=1 a --lr 2 b"):
+        assert _source(["run", *words.split()]) == "a", words
+    assert _source(["run", "--resume", "a"]) is None
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

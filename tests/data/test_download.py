@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import subprocess
+import sys
 import tarfile
 import threading
 import time
@@ -95,6 +97,18 @@ def test_fetch_and_verify(server: Server, tmp_path: Path, path: str) -> None:
     file = remote(server, path).ensure(tmp_path)
     assert file.read_bytes() == CONTENT
     assert [entry.name for entry in file.parent.iterdir()] == ["file.bin"]
+
+
+def test_processes_that_need_the_same_file_fetch_it_once(server: Server, tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from acclimate.data.download import RemoteFile;"
+        "RemoteFile('set/file.bin', (sys.argv[1],), sys.argv[2]).ensure(Path(sys.argv[3]))"
+    )
+    command = [sys.executable, "-c", code, server.url("slow"), MD5, str(tmp_path)]
+    processes = [subprocess.Popen(command) for _ in range(3)]
+    assert [process.wait(60) for process in processes] == [0, 0, 0]
+    assert (tmp_path / "set" / "file.bin").read_bytes() == CONTENT
+    assert len(server.requests) == 1
 
 
 def test_gzip_is_verified_by_content(server: Server, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from acclimate.data.domains.words import reading
 from acclimate.data.images import read_image
 from acclimate.data.listing import list_images
 from acclimate.errors import DataError
+from acclimate.pipeline.starting import start
 
 SMALL = DataOptions(image_size=8)
 MakeFolder = Callable[..., Path]
@@ -41,6 +42,35 @@ def as_nobody(nobody: int = 65534) -> Iterator[None]:
 
 def words(domain: Domain) -> str:
     return "\n".join(reading(domain, every_class=True))
+
+
+def copy_of(folder: Path, at: Path) -> Path:
+    at.parent.mkdir(parents=True, exist_ok=True)
+    return Path(shutil.copytree(folder, at))
+
+
+def test_unlabelled_images_for_testing_alone_are_what_there_is(make_folder: MakeFolder, tmp_path: Path) -> None:
+    flat = copy_of(make_folder("pets") / "cat", tmp_path / "shots" / "test").parent
+    domain = open_domain(flat, SMALL, ("cat", "dog"))
+    assert domain.sizes() == {"train": 11, "val": 1, "test": 0}
+    labelled = copy_of(tmp_path / "pets", tmp_path / "pets2" / "test").parent
+    assert open_domain(labelled, SMALL, ("cat", "dog")).sizes() == {"train": 0, "val": 0, "test": 24}
+    with pytest.raises(DataError, match="has no images for training, only 24 test"):
+        start(tmp_path / "pets", labelled, image_size=8, batch_size=8, out=tmp_path / "run")
+
+
+def test_folders_that_are_no_classes_of_the_source_are_told(make_folder: MakeFolder) -> None:
+    shown = words(open_domain(make_folder("days", ("monday", "tuesday")), SMALL, ("cat", "dog")))
+    assert "no class of the source is among monday, tuesday: the images count as unlabelled" in shown
+    assert "no class" not in words(open_domain(make_folder("pets"), SMALL, ("cat", "dog")))
+
+
+def test_a_source_above_its_target_is_refused(make_folder: MakeFolder, tmp_path: Path) -> None:
+    make_folder("both/drawings")
+    make_folder("both/photos")
+    with pytest.raises(DataError, match=r"lies in the source .*both, where each folder is a class"):
+        start(tmp_path / "both", tmp_path / "both" / "photos", out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def understood(*files: str, classes: Iterable[str] = ()) -> dict[str, tuple[str, str | None]]:

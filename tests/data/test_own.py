@@ -185,6 +185,29 @@ def test_a_run_on_arrays_is_opened_again(tmp_path: Path) -> None:
     assert again.run.config["source"].startswith("memory:")
 
 
+def test_arrays_are_found_as_they_were_read(tmp_path: Path) -> None:
+    other = (255 - PIXELS, LABELS)
+    short = {name: TINY[name] for name in ("image_size", "repeats", "classifier_epochs")}
+    settings = {"preset": "fast", "method": "source-only", **short}
+    runs = [
+        adapt((PIXELS, LABELS), other, out=tmp_path / "rgb", **settings),
+        adapt((PIXELS, LABELS), other, out=tmp_path / "gray", channels=1, **settings),
+        adapt((PIXELS, LABELS), other, out=tmp_path / "cropped", fit="crop", **settings),
+        adapt(other, (PIXELS, LABELS), out=tmp_path / "reversed", **settings),
+    ]
+    assert [run.source.images("train").pixels.shape[1] for run in runs] == [3, 1, 3, 3]
+    rgb, gray, cropped, back = ([run.source.prepare(), run.target.prepare()] for run in runs)
+    assert len({*rgb, *gray, *cropped, *back}) == 8
+
+
+def test_several_methods_are_tried_on_arrays(tmp_path: Path) -> None:
+    settings = {"image_size": 8, "classifier_images": 30, "classifier_epochs": 1, "stage_steps": 4, "budget": "10m"}
+    settings |= {"classifier_batch_size": 8, "target_batch_size": 8, "candidates": "self-training"}
+    run = adapt((PIXELS, LABELS), (255 - PIXELS, LABELS), method="auto", out=tmp_path / "run", **settings)
+    tried = {one["name"] for one in run.run.result["choice"]["candidates"]}
+    assert "self-training" in tried
+
+
 def test_class_rules() -> None:
     assert parse_class_rules("pickup, truck -> vehicle; tabby -> cat # cats\n\n") == {
         "pickup": "vehicle",
@@ -223,6 +246,15 @@ def test_a_folder_is_split_the_same_way_whatever_it_was_before(tmp_path: Path) -
     assert as_source == as_target.sizes() == {"train": 48, "val": 6, "test": 6}
     labels = as_target.labelled("test").labels
     assert len(labels[labels == 0]) != 3  # drawn without a look at the labels
+
+
+def test_a_tilde_in_a_name_is_no_home(tmp_path: Path) -> None:
+    for number in range(12):
+        Image.fromarray(PIXELS[number]).save(tmp_path / f"~${number}.png")
+    rows = "".join(f"~${number}.png,{'ab'[number % 2]}\n" for number in range(12))
+    (tmp_path / "table.csv").write_text(f"path,label\n{rows}")
+    assert sum(open_domain(tmp_path / "table.csv", SMALL).sizes().values()) == 12
+    assert read_class_rules("~misc -> other") == "~misc -> other"
 
 
 def test_a_small_train_folder_is_not_used_up_for_validation(tmp_path: Path) -> None:

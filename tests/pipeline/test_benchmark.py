@@ -9,13 +9,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from acclimate.errors import AcclimateError
 from acclimate.methods.cyclegan.config import CycleGANConfig
-from acclimate.pipeline.benchmark import Cell, Matrix, claim, parse_pairs, run_matrix, slurm_script, typed_settings
+from acclimate.pipeline.benchmark import Matrix, claim, parse_pairs, run_matrix, slurm_script, typed_settings
+from acclimate.pipeline.starting import start
 from helpers import TINY
 
 SETTINGS = {name: str(value) for name, value in TINY.items()} | {"share_bars": "true", "repeats": "1"}
@@ -155,9 +157,27 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
 def test_a_matrix_can_be_handed_to_slurm(tmp_path: Path) -> None:
     script = slurm_script(matrix(tmp_path, "cyclegan"), ["--pairs", "my photos:b", "--no-estimate"], 4)
     assert "#SBATCH --array=0-3" in script
-    assert script.endswith("acclimate bench --pairs 'my photos:b' --no-estimate")
+    assert "\nexec acclimate bench --pairs 'my photos:b' --no-estimate  #" in script
+    assert "--set 'classes=a->b'" in slurm_script(matrix(tmp_path, "cyclegan"), ["--set", "classes=a->b"], 4)
 
 
-def test_names_of_cells_tell_them_apart() -> None:
-    cells = {Cell("mnist", target, method, seed).name for target in "ab" for method in "cd" for seed in (0, 1)}
-    assert len(cells) == 8
+def test_names_of_cells_tell_them_apart(tmp_path: Path) -> None:
+    pairs = parse_pairs("mnist:a,mnist:b,amazon/images:webcam/images,dslr/images:webcam/images")
+    cells = Matrix(pairs, ("dann", "mcc"), 2, "fast", tmp_path, {}, {}).cells()
+    assert len({cell.name for cell in cells}) == 16
+    assert cells[0].name == "mnist-a-dann-0"
+    assert cells[4].name == "amazon_images-webcam_images-dann-0"
+
+
+def test_a_folder_of_other_runs_is_refused(tmp_path: Path) -> None:
+    (cell,) = matrix(tmp_path, "source-only").cells()
+    start("digits", "digits-m", method="source-only", preset="fast", out=tmp_path / cell.name)
+    plain = Matrix((("digits", "digits-m"),), ("source-only",), 1, "fast", tmp_path, {}, {})
+    plain.check()
+    for other in (
+        matrix(tmp_path, "source-only"),
+        replace(plain, preset="paper"),
+        replace(plain, pairs=((str(tmp_path / "digits"), "digits-m"),)),
+    ):
+        with pytest.raises(AcclimateError, match="choose another --out"):
+            run_matrix(other)

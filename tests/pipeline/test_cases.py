@@ -34,7 +34,8 @@ from acclimate.runs.adaptation import Adaptation
 from acclimate.runs.directory import Run
 from acclimate.runs.inference import measure, predict_files, translate_files
 from acclimate.runs.kept import keep_samples
-from acclimate.runs.locking import LockedError, locked
+from acclimate.training.locking import LockedError, locked
+from acclimate.training.state import load_tree, save_tree
 from helpers import TINY
 
 MakeFolder = Callable[..., Path]
@@ -280,6 +281,26 @@ class TestExtension:
         assert pets_run.run.result["target"] == str(moved)
         code, _, err = run_cli("run", "--resume", pets_run.run.path, "--epochs=7")
         assert (code, "counts in steps: extend it with --steps" in err) == (2, True)
+
+    def test_a_stage_that_ended_by_itself_is_not_extended(self, pets: tuple[Path, Path], tmp_path: Path) -> None:
+        settings = {"image_size": 8, "stage_steps": 6, "classifier_batch_size": 8, "target_batch_size": 8}
+        run = adapt(*pets, method="self-training", preset="demo", out=tmp_path / "run", target_only=False, **settings)
+        state = run.run.checkpoints("adapted-0")[-1]
+        save_tree(state, load_tree(state) | {"stop": True})
+        with pytest.raises(RunError, match="ended by itself after 6 steps, to keep from a collapse"):
+            extend(run.run, {"stage_steps": 9})
+        assert (run.run.path / "result.json").exists()
+
+    def test_images_of_other_classes_are_not_among_those_measured(
+        self, pets: tuple[Path, Path], make_folder: MakeFolder, tmp_path: Path, run_cli: Any
+    ) -> None:
+        make_folder("target", ("bird",), 60)
+        run = adapt(*pets, preset="demo", out=tmp_path / "run", **SMALL)
+        assert run.run.result["protocol"]["splits"]["target"][2] == 10
+        measured = len(run.target.labelled("test"))
+        assert 0 < measured < 10
+        assert run.run.result["test_images"] == measured
+        assert f"accuracy on {measured} target test images" in run_cli("run", "--resume", run.run.path)[1]
 
     def test_what_cannot_be_extended_is_said(self, pets_run: Adaptation) -> None:
         for lengths, message in (

@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from acclimate.pipeline import export as exporting
 from acclimate.pipeline.adapt import adapt
 from acclimate.pipeline.export import export
 from acclimate.runs.adaptation import Adaptation
+from acclimate.serving.model import ExportedModel
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra export is not installed")
 
@@ -70,6 +72,8 @@ def test_the_example_says_what_predict_says(
 ) -> None:
     folder = make_folder("new", count=3)
     Image.new("L", (30, 20), 90).save(folder / "gray.png")
+    Image.fromarray(np.linspace(0, 3000, 600, dtype=np.uint16).reshape(20, 30)).save(folder / "deep.png")
+    Image.new("RGBA", (30, 20), (255, 0, 0, 0)).save(folder / "transparent.png")
     files = sorted(folder.rglob("*.png"))
     lines = subprocess.run(
         [sys.executable, exported / "predict.py", *files], check=True, capture_output=True, text=True
@@ -82,6 +86,27 @@ def test_the_example_says_what_predict_says(
         file, label, probability = line.rsplit(maxsplit=2)
         assert (file, label) == (row["file"], row["class"])
         assert float(probability) == pytest.approx(float(row["probability"]), abs=0.01)
+
+
+def test_deep_images_are_seen_on_the_targets_scale(
+    finished: Adaptation, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    options = replace(finished.seen_options, levels=(0.0, 4095.0))
+    monkeypatch.setattr(Adaptation, "seen_options", options)
+    folder, file = tmp_path / "out", tmp_path / "deep.png"
+    export(finished, folder)
+    Image.fromarray(np.full((20, 30), 900, np.uint16)).save(file)
+    served = ExportedModel(folder)
+    seen = served.read(file.read_bytes(), file.name, 1000)
+    assert seen.unique().tolist() == [56]
+    told = subprocess.run([sys.executable, folder / "predict.py", file], check=True, capture_output=True, text=True)
+    assert float(told.stdout.split()[-1]) == pytest.approx(served.probabilities(seen[None]).max().item(), abs=0.001)
+
+
+def test_others_may_read_an_export(exported: Path) -> None:
+    beside = exported.parent / "beside"
+    beside.mkdir()
+    assert exported.stat().st_mode == beside.stat().st_mode
 
 
 def test_the_card_tells_numbers_and_limits(exported: Path, finished: Adaptation) -> None:

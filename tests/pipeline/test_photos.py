@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -105,8 +107,33 @@ def test_what_is_chosen_for_what(photos: Callable[..., Path], tmp_path: Path) ->
     assert choose(large, "cogan").preset == "fast"
     assert choose(large, None, "fast").method == "cyclegan"
     assert choose("mnist", None, "best").method == "self-training"
+    assert choose(large, None, "best").preset == "photos"
+    assert choose(large, "cyclegan", "best").preset == "best"
     assert choose(large).reason
     assert not choose(large, "dann", "fast").reason
+
+
+def test_files_that_are_no_images_do_not_keep_it_from_choosing(tmp_path: Path) -> None:
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "dog").mkdir()
+    Image.new("RGB", (70, 60)).save(tmp_path / "cat" / "a.png")
+    unknown = struct.pack("<4s31I", b"DDS ", 124, 0x1007, 8, 8, *[0] * 14, 32, 0x800000, *[0] * 11)
+    (tmp_path / "dog" / "b.png").write_bytes(unknown)
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe")
+        (tmp_path / "dog" / "c.png").symlink_to(tmp_path / "pipe")
+    assert typical_side(tmp_path) == 60
+
+
+def test_photos_shrunk_by_a_preset_are_warned_of(
+    photos: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, target = photos("renders", (20, 20, 40)), photos("shots", (200, 180, 90))
+    start(source, target, preset="fast", out=tmp_path / "shrunk")
+    assert "images of about 64 pixels are shrunk to 32, as cyclegan fast asks for" in capsys.readouterr().err
+    start(source, target, preset="fast", image_size=64, out=tmp_path / "whole")
+    start(source, target, out=tmp_path / "photos")
+    assert "are shrunk" not in capsys.readouterr().err
 
 
 def test_a_stopped_run_goes_on_to_the_byte(photos: Callable[..., Path], tmp_path: Path) -> None:

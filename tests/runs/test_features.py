@@ -57,6 +57,21 @@ def test_only_changed_images_are_computed_again(cache: Path) -> None:
     assert compute.asked == [20, 5]
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files as Linux shows them")
+def test_many_sets_keep_no_files_open(cache: Path) -> None:
+    def opened() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    before = opened()
+    for number in range(30):
+        FeatureStore("mean", 3, Counting()).of(Images(images(number, 2)))
+    compute = Counting()
+    found = FeatureStore("mean", 3, compute)(images(7, 2))
+    assert opened() - before < 5
+    assert torch.equal(found, images(7, 2).float().mean((2, 3)))
+    assert compute.asked == []
+
+
 def test_labels_stay_and_features_pass(cache: Path) -> None:
     store = FeatureStore("mean", 3, Counting())
     labelled = store.of(LabelledImages(images(0, 4), torch.tensor([0, 1, 1, 0])))

@@ -194,6 +194,7 @@ class TestRefusals:
                 wrong = {"Authorization": "Bearer wrong"}
                 assert client.post(path, files=several(png()), headers=wrong).status_code == 401
             assert client.get("/model").status_code == 401
+            assert client.get("/openapi.json").status_code == 401
             assert client.get("/health").status_code == 200
             assert 'id="token"' in client.get("/").text
             right = {"Authorization": "Bearer secret"}
@@ -203,6 +204,37 @@ class TestRefusals:
         with asked(create_app(model, limits=Limits(waiting=1))) as client:
             response = client.post("/predict", files=several(png(), png()))
             assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+
+    def test_without_the_token_nothing_is_read(self, model: Model) -> None:
+        answers: list[dict[str, Any]] = []
+
+        async def receive() -> dict[str, Any]:
+            raise AssertionError("the body was asked for")
+
+        async def send(message: Any) -> None:
+            answers.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": "/predict", "query_string": b"", "headers": []}
+        asyncio.run(create_app(model, token="secret")(scope, receive, send))
+        assert answers[0]["status"] == 401
+
+    def test_redrawing_has_a_limit_and_holds_nobody_up(self, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+        begun, go_on = threading.Event(), threading.Event()
+
+        def slow(*_: object) -> bytes:
+            begun.set()
+            assert go_on.wait(30)
+            return png()
+
+        monkeypatch.setattr(model, "redraw", slow)
+        with asked(create_app(model, limits=Limits(redrawing=1))) as client, ThreadPoolExecutor() as pool:
+            first = pool.submit(client.post, "/translate", files={"file": png()})
+            assert begun.wait(30)
+            assert client.post("/translate", files={"file": png()}).status_code == 503
+            assert client.post("/predict", files=several(png())).status_code == 200
+            go_on.set()
+            assert first.result().status_code == 200
+            assert client.post("/translate", files={"file": png()}).status_code == 200
 
 
 class TestBatching:

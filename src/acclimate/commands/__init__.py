@@ -42,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         say(f"acclimate: {error}", error=True)
         _leave(error.exit_code)
     except KeyboardInterrupt:
-        say("acclimate: interrupted; a run goes on with: acclimate run --resume RUN")
+        how_to_go_on = "; a run goes on with: acclimate run --resume RUN" if tokens[:1] == ["run"] else ""
+        say(f"acclimate: interrupted{how_to_go_on}")
         _leave(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -94,6 +94,7 @@ def show(
     """
     from acclimate.data.domains import open_domain
     from acclimate.data.domains.words import reading
+    from acclimate.data.listing import as_path
     from acclimate.reporting.samples import augmented_samples, domain_samples
 
     options = _options(data_root, image_size, channels)
@@ -101,7 +102,7 @@ def show(
     try:
         domain = open_domain(name, options, classes)
     except DataError as error:
-        if classes is not None or not Path(name).expanduser().is_dir():
+        if classes is not None or not as_path(name).is_dir():
             raise
         domain = open_domain(name, options, ())
         say(f"as a target: {error}")

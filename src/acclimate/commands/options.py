@@ -7,6 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from acclimate.errors import AcclimateError
+
 RunPath = Annotated[Path, Parameter(help="The run directory.")]
 RunDevice = Annotated[str | None, Parameter(help="Where to compute; by default where the run was trained.")]
 Device = Annotated[str | None, Parameter(help="auto, cpu, cuda, cuda:1.")]
@@ -19,8 +21,16 @@ Channels = Annotated[int, Parameter(help="1 or 3.")]
 
 
 def use_threads(threads: int | None) -> None:
-    """Compute on so many CPU threads; None leaves all cores."""
+    """Compute on so many CPU threads; None leaves all cores.
+
+    Raises
+    ------
+    AcclimateError
+        None at all.
+    """
     if threads is not None:
         import torch
 
-        torch.set_num_threads(max(1, threads))
+        if threads < 1:
+            raise AcclimateError(f"--threads must be at least 1, not {threads}")
+        torch.set_num_threads(threads)

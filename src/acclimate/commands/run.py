@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import field, fields, make_dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
@@ -23,12 +22,25 @@ if TYPE_CHECKING:
     from acclimate.runs.kept import DomainName
 
 
+HOW = (
+    f"One of {', '.join(method_names())}; by default cyclegan, but self-training for photos and for the preset best."
+    " Each has settings of its own: --method NAME --help."
+)
+
+
+MOVED = "With --resume: where these images of the run lie now."
+
+
 def run_command(tokens: Sequence[str]) -> Any:
     """Return the ``run`` command whose options are the chosen method's settings, with the chosen preset's defaults."""
     named = _of_resumed(tokens) or (_peek(tokens, "--method"), _peek(tokens, "--preset"))
     known = named[0] is None or named[0] in method_names()
-    choice = choose(_source(tokens), *named) if known else Choice(str(named[0]), named[1] or "fast")
+    running = list(tokens[:1]) == ["run"]
+    source = _source(tokens) if running else None
+    choice = choose(source, *named) if known else Choice(str(named[0]), named[1] or "fast")
     config_class = find_config(choice.method) if known else Config
+    if running and known:
+        _check_settings(tokens, choice.method)
     preset = choice.preset
     defaults = config_class.preset(preset if preset in config_class.presets else "fast")
     types = get_type_hints(config_class)
@@ -46,11 +58,11 @@ def run_command(tokens: Sequence[str]) -> Any:
         target: str | None = None,
         /,
         *,
-        method: str | None = None,
+        method: Annotated[str | None, Parameter(help=HOW)] = None,
         preset: str | None = None,
         resume: Path | None = None,
-        moved_source: Annotated[str | None, Parameter(name="--source")] = None,
-        moved_target: Annotated[str | None, Parameter(name="--target")] = None,
+        moved_source: Annotated[str | None, Parameter(name="--source", help=MOVED)] = None,
+        moved_target: Annotated[str | None, Parameter(name="--target", help=MOVED)] = None,
         out: Path | None = None,
         data_root: DataRoot = None,
         device: Device = None,
@@ -65,16 +77,12 @@ def run_command(tokens: Sequence[str]) -> Any:
             A domain (acclimate data list) or a folder with one subfolder a class.
         target
             A domain or a folder of images; labels are neither needed nor used.
-        method
-            How to adapt; by default cyclegan, but self-training for photos and for the preset best.
         preset
-            fast (two CPU cores, minutes; the default, but for folders of photos), photos, best, paper, notebook (the
-            paper's author's own settings), demo.
+            fast (two CPU cores, minutes; the default, but for folders of photos), photos, best, demo, paper; of some
+            methods also short (cyclegan: the paper's recipe in minutes), notebook (its author's own settings), full.
         resume
             Go on with this run; everything is taken from it. With a larger --steps, --epochs or --stage-steps it goes
             on beyond its end.
-        moved_source, moved_target
-            With --resume: where the run's images lie now.
         out
             The run directory; by default runs/SOURCE-TARGET-METHOD-PRESET-SEED.
         """
@@ -106,9 +114,8 @@ def run_command(tokens: Sequence[str]) -> Any:
             elif moved_source or moved_target:
                 raise AcclimateError("--source and --target are for --resume; else name them without: SOURCE TARGET")
             elif source is None or target is None:
-                raise AcclimateError(
-                    "name a source and a target, such as: acclimate run mnist mnist-m (or --resume RUN)"
-                )
+                lacks = "a source and a target" if source is None else f"a target beside the source {source}"
+                raise AcclimateError(f"name {lacks}, such as: acclimate run mnist mnist-m (or --resume RUN)")
             else:
                 find_config(choice.method).preset(choice.preset)
                 if choice.reason:
@@ -180,11 +187,39 @@ def _peek(tokens: Sequence[str], option: str) -> str | None:
 
 
 def _source(tokens: Sequence[str]) -> str | None:
-    """Return what seems to be the source that ``run`` is given: the first of two words in a row that is there."""
-    for token, following in pairwise(tokens[1:] if tokens[:1] == ["run"] else []):
-        if not token.startswith("-") and not following.startswith("-") and Path(token).expanduser().exists():
-            return token
+    """Return the source that ``run`` is given: the first word that is neither an option nor what one is given."""
+    flags = {item.name for name in method_names() for item in fields(find_config(name)) if item.type == "bool"}
+    words = iter(tokens[1:])
+    for word in words:
+        if not word.startswith("-"):
+            return word
+        name = word.removeprefix("--").replace("-", "_")
+        if "=" not in word and name not in flags and name.removeprefix("no_") not in flags:
+            next(words, None)
     return None
+
+
+OF_RUN = ("method", "preset", "resume", "source", "target", "out", "data-root", "device", "threads", "help", "version")
+"""Options of ``run`` that are no settings."""
+
+
+def _check_settings(tokens: Sequence[str], method: str) -> None:
+    """Say of a setting that only other methods have which ones those are.
+
+    Raises
+    ------
+    AcclimateError
+        There is one.
+    """
+    own = {item.name for item in fields(find_config(method))}
+    for option in (token.partition("=")[0] for token in tokens if token.startswith("--")):
+        name = option.removeprefix("--").removeprefix("no-").replace("-", "_")
+        if name in own or name.replace("_", "-") in OF_RUN:
+            continue
+        if others := [other for other in method_names() if name in {item.name for item in fields(find_config(other))}]:
+            alike = [f"--{one.replace('_', '-')}" for one in sorted(own) if one.endswith(f"_{name}")]
+            instead = f" It has {' and '.join(alike)}." if alike else ""
+            raise AcclimateError(f"{method} has no {option}, a setting of {', '.join(others)}.{instead}")
 
 
 def summary_table(adaptation: Adaptation) -> str:
@@ -200,15 +235,14 @@ def summary_table(adaptation: Adaptation) -> str:
     if result["accuracy"] is None:
         lines.append("  the target has no labels: accuracy unknown")
     else:
-        lines.append(
-            f"  accuracy on {result['protocol']['splits']['target'][2]:,} target test images, %"
-            " (+- over re-trained classifiers)"
-        )
+        tested = result.get("test_images", result["protocol"]["splits"]["target"][2])
+        lines.append(f"  accuracy on {tested:,} target test images, % (+- over re-trained classifiers)")
         rows = accuracies(result, adaptation.own_kind)
         width = max(12, *map(len, rows))
         for name, row in rows.items():
-            gain = 100 * (row["mean"] - rows["source-only"]["mean"]) if name != "source-only" else None
-            note = f"   {gain:+5.1f}" if gain is not None else ""
+            note = f"   {_gain(row, rows['source-only'])}" if name != "source-only" else ""
+            if name == "adapted" and "source-only-augmented" in rows:  # which is trained as this is
+                note += f", {_gain(row, rows['source-only-augmented']).strip()} over source-only-augmented"
             spread = f"+- {100 * row['std']:.1f}" if len(row["runs"]) > 1 else " " * 6
             lines.append(f"    {name:<{width}} {100 * row['mean']:5.1f} {spread}{note}")
     if "choice" in result:
@@ -232,6 +266,10 @@ def summary_table(adaptation: Adaptation) -> str:
     lines.append(f"  result       {path / 'result.json'}")
     lines.append(f"  next         acclimate report {path}")
     return "\n".join(lines)
+
+
+def _gain(row: Mapping[str, Any], reference: Mapping[str, Any]) -> str:
+    return f"{100 * (row['mean'] - reference['mean']):+5.1f}"
 
 
 def _forecast_lines(result: Mapping[str, Any]) -> list[str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 
+from acclimate.data.listing import as_path
 from acclimate.errors import DataError
 
 
@@ -17,7 +17,7 @@ def read_class_rules(text: str) -> str:
     DataError
         The file cannot be read, or what it holds are no rules.
     """
-    path = Path(text).expanduser()
+    path = as_path(text)
     if "->" not in text:
         try:
             text = path.read_text(encoding="utf-8")

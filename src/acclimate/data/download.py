@@ -9,6 +9,7 @@ import errno
 import gzip
 import hashlib
 import http.client
+import math
 import os
 import time
 import urllib.error
@@ -20,6 +21,7 @@ from pathlib import Path
 
 from acclimate.errors import DataError
 from acclimate.progress import progress
+from acclimate.training.locking import locked
 
 CHUNK = 1 << 18
 TIMEOUT_SECONDS = 30.0
@@ -102,12 +104,21 @@ class RemoteFile:
             return path
         if not download:
             raise DataError(self._missing(root, ["downloading is switched off"]))
-        failures = []
         path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.with_name(f".{path.name}.lock")
+        with locked(lock, patience=math.inf):
+            if not path.exists():  # else another process has fetched it
+                self._fetch_any(root)
+                lock.unlink(missing_ok=True)
+                return path
+        return self.ensure(root, download=download)
+
+    def _fetch_any(self, root: Path) -> None:
+        path, failures = root / self.path, []
         for url in self.urls:
             try:
                 self._fetch(url, path)
-                return path
+                return
             except _TransferError as error:
                 failures.append(f"{url}: {error}")
         raise DataError(self._missing(root, failures))

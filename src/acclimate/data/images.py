@@ -39,6 +39,9 @@ UPRIGHT = {
 }
 """What turns an image upright, by the orientation that its camera noted."""
 
+ROWS = 256
+"""Rows of an image of more than 8 bits that are scaled at a time: as floats they take four times the memory."""
+
 MAX_PIXELS = 100_000_000
 """Images with more pixels are refused unread: a small file can unpack to gigabytes."""
 
@@ -272,7 +275,7 @@ class Survey:
 
 def survey(paths: Iterable[str | os.PathLike[str]]) -> Survey:
     """Look at the heads of image files, and at the values of those that have more than 8 bits."""
-    return survey_images(_heads(paths))
+    return survey_images(headers(paths))
 
 
 def survey_images(images: Iterable[Image.Image]) -> Survey:
@@ -289,7 +292,8 @@ def survey_images(images: Iterable[Image.Image]) -> Survey:
     return Survey(levels, several)
 
 
-def _heads(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Image.Image]:
+def headers(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Image.Image]:
+    """Open image files one after the other, of which only the headers are read; those that cannot be are left out."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for path in paths:
@@ -308,7 +312,8 @@ def _is_deep(image: Image.Image) -> bool:
 
 def _extremes(image: Image.Image) -> Levels:
     values = np.asarray(image)
-    values = values[np.isfinite(values)]
+    if values.dtype.kind == "f":
+        values = values[np.isfinite(values)]
     return (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
 
 
@@ -325,9 +330,12 @@ def _to_tensor(image: Image.Image, channels: int) -> Tensor:
 def _to_rgb(image: Image.Image, levels: Levels | None = None) -> Image.Image:
     if _is_deep(image):
         low, high = levels or _levels(*_extremes(image))
-        values = np.nan_to_num(np.asarray(image).astype(np.float64), posinf=high, neginf=low)
-        scaled = (values - low) * (255.0 / max(high - low, 1e-30))
-        image = Image.fromarray(np.clip(scaled + 0.5, 0, 255).astype(np.uint8))
+        deep = np.asarray(image)
+        shallow = np.empty(deep.shape, np.uint8)
+        for rows in (slice(row, row + ROWS) for row in range(0, len(deep), ROWS)):
+            values = np.nan_to_num(deep[rows].astype(np.float64), posinf=high, neginf=low)
+            shallow[rows] = np.clip((values - low) * (255.0 / max(high - low, 1e-30)) + 0.5, 0, 255)
+        image = Image.fromarray(shallow)
     if "transparency" in image.info or image.mode in {"RGBA", "LA", "PA", "RGBa", "La"}:
         layer = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)

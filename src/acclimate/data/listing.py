@@ -36,6 +36,15 @@ class Listing:
     warnings: list[str] = field(default_factory=list)
 
 
+def as_path(text: str | Path) -> Path:
+    """Return a path as a person means it: ``~`` is a home, but where no user is called so it is part of a name."""
+    path = Path(text)
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
+
+
 def list_images(folder: Path) -> Listing:
     """List the image files below ``folder``, in any nesting; links are followed, but never round in a circle.
 

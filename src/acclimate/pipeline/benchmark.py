@@ -7,23 +7,27 @@ processes or machines with a common file system, start the same command several 
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from acclimate.config import Config
+from acclimate.data.domains import spec_of
+from acclimate.data.listing import as_path
 from acclimate.errors import AcclimateError, InterruptedRunError, did_you_mean
 from acclimate.methods import find_config, find_method, method_names
 from acclimate.pipeline.children import run_child
 from acclimate.pipeline.starting import start
 from acclimate.progress import clock, progress, say
-from acclimate.runs.locking import LockedError, locked
+from acclimate.training.locking import LockedError, locked
+from acclimate.training.state import read_json
 
 
 @dataclass(frozen=True)
@@ -34,13 +38,8 @@ class Cell:
     target: str
     method: str
     seed: int
-
-    @property
-    def name(self) -> str:
-        """Names the run's folder."""
-        return "-".join(
-            [Path(self.source).name or "source", Path(self.target).name or "target", self.method, str(self.seed)]
-        )
+    name: str
+    """Names the run's folder."""
 
     def __str__(self) -> str:
         return f"{self.source} -> {self.target}, {self.method}, seed {self.seed}"
@@ -89,12 +88,37 @@ class Matrix:
 
     def cells(self) -> list[Cell]:
         """Return all cells, seed by seed, so that an unfinished matrix is a smaller finished one."""
+        short = short_names({text for pair in self.pairs for text in pair})
         return [
-            Cell(source, target, method, seed)
+            Cell(source, target, method, seed, f"{short[source]}-{short[target]}-{method}-{seed}")
             for seed in range(self.seeds)
             for source, target in self.pairs
             for method in self.methods
         ]
+
+    def check(self) -> None:
+        """Refuse to take another run for a cell.
+
+        Raises
+        ------
+        AcclimateError
+            A cell's folder holds a run of other domains, of another preset or with other settings.
+        """
+        for cell in self.cells():
+            if not (file := self.path(cell) / "config.json").exists():
+                continue
+            stored, config = read_json(file), find_config(cell.method)
+            asked = config.preset(self.preset, **typed_settings(config, self.changes(cell.method)))
+            ours = {
+                "source": spec_of(cell.source),
+                "target": spec_of(cell.target),
+                "preset": self.preset,
+                "changes": asked.changes_from(config.preset(self.preset)),
+            }
+            for name, value in ours.items():
+                if stored.get(name) != value:
+                    held = f"{self.path(cell)} holds a run with {name} {stored.get(name)}"
+                    raise AcclimateError(f"{held}, not {value}: choose another --out")
 
     def path(self, cell: Cell) -> Path:
         """Return the cell's run directory."""
@@ -122,6 +146,17 @@ class Matrix:
 
 def _flags(options: Mapping[str, str]) -> list[str]:
     return [f"--{name}={value}" for name, value in options.items()]
+
+
+def short_names(texts: Collection[str]) -> dict[str, str]:
+    """Return for each domain or folder its name, with those of folders above it as far as they tell it from others."""
+    paths = {text: as_path(text).resolve().parts for text in texts}
+    short = {}
+    for text, parts in paths.items():
+        others = [other for other in paths.values() if other != parts]
+        count = next(n for n in range(1, len(parts) + 1) if all(other[-n:] != parts[-n:] for other in others))
+        short[text] = "_".join(parts[-count:]).replace("/", "") or "root"
+    return short
 
 
 def parse_pairs(text: str) -> tuple[tuple[str, str], ...]:
@@ -253,9 +288,12 @@ def run_matrix(matrix: Matrix) -> dict[Cell, str]:
 
     Raises
     ------
+    AcclimateError
+        See :meth:`Matrix.check`.
     InterruptedRunError
         Ctrl-C or SIGTERM; the cell under way has saved its state.
     """
+    matrix.check()
     matrix.out.mkdir(parents=True, exist_ok=True)
     failed = {}
     cells = matrix.cells()
@@ -308,14 +346,13 @@ def log_path(matrix: Matrix, cell: Cell) -> Path:
 
 def slurm_script(matrix: Matrix, arguments: Sequence[str], tasks: int) -> str:
     """Return a SLURM array script whose tasks share the matrix out among themselves."""
-    words = " ".join(f"'{argument}'" if " " in argument else argument for argument in arguments)
     return "\n".join(
         [
             "#!/bin/bash",
             "#SBATCH --job-name=acclimate",
             f"#SBATCH --array=0-{tasks - 1}",
             f"#SBATCH --output={matrix.out}/slurm-%A-%a.log",
-            "#SBATCH --signal=TERM@60  # a cell that runs out of time saves its state; submit again to go on",
-            f"acclimate bench {words}",
+            "#SBATCH --signal=B:TERM@60  # a cell that runs out of time saves its state; submit again to go on",
+            f"exec acclimate bench {shlex.join(arguments)}  # exec: the signal goes to the script's own process",
         ]
     )

@@ -15,6 +15,7 @@ Weights = Literal["float32", "float16", "int8"]
 def about_run(adaptation: Adaptation, what: What, weights: Weights) -> dict[str, Any]:
     """Return what an exported or served model says of itself."""
     config, result = adaptation.config, adaptation.run.result
+    levels = (adaptation.seen_options if what == "classifier" else adaptation.source_options).levels
     return {
         "what": what,
         "weights": weights,
@@ -23,6 +24,7 @@ def about_run(adaptation: Adaptation, what: What, weights: Weights) -> dict[str,
         "channels": config.channels,
         "fit": config.fit,
         "interpolation": config.interpolation,
+        "levels": None if levels is None else list(levels),
         "method": result["method"],
         "source": Path(result["source"]).name,
         "target": Path(result["target"]).name,
@@ -74,7 +76,7 @@ def card(adaptation: Adaptation, about: Mapping[str, Any], compared: Mapping[str
         low, mean, high = (100 * forecast[name] for name in ("low", "mean", "high"))
         lines.append(f"| forecast on the target, without its labels | {mean:.0f} % ({low:.0f} to {high:.0f}) |")
     if result["accuracy"] and is_classifier:
-        test = protocol["splits"]["target"][2]
+        test = result.get("test_images", protocol["splits"]["target"][2])
         lines.append(f"| measured on {test:,} target test images | {100 * result['ensemble_accuracy']:.1f} % |")
         for name, bar in result["baselines"].items():
             if bar and name.startswith("source"):

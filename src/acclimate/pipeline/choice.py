@@ -32,8 +32,8 @@ class Choice:
 def choose(source: Any, method: str | None = None, preset: str | None = None) -> Choice:
     """Choose what is not given by what the source is.
 
-    A folder of photos takes the preset ``photos``, by self-training on features of a pretrained backbone; ``best`` is
-    self-training wherever no method is given; everything else is CycleGAN, ``fast``.
+    A folder of photos takes the preset ``photos``, by self-training on features of a pretrained backbone, also as its
+    ``best``; ``best`` is self-training wherever no method is given; everything else is CycleGAN, ``fast``.
 
     Parameters
     ----------
@@ -42,30 +42,23 @@ def choose(source: Any, method: str | None = None, preset: str | None = None) ->
     method, preset
         What a person named.
     """
-    if preset is not None:
-        return Choice(method or ("self-training" if preset in ("photos", "best") else METHOD), preset)
+    best = preset == "best" and method is None
+    if preset is not None and not best:
+        return Choice(method or ("self-training" if preset == "photos" else METHOD), preset)
     side = typical_side(source) if source is not None else 0
+    if best and side < PHOTO_SIDE:
+        return Choice("self-training", "best")
     if side >= PHOTO_SIDE and (method is None or "photos" in find_config(method).presets):
         shown = f"preset photos, as {source} has images of about {side} pixels"
         return Choice(method or "self-training", "photos", f"{shown}: features of a pretrained backbone are adapted")
     return Choice(method or METHOD, PRESET)
 
 
-def image_size(file: Path) -> tuple[int, int] | None:
-    """Return width and height of an image file by its header; None for what cannot be read, which reading will say."""
-    from PIL import Image
-
-    try:
-        with Image.open(file) as image:
-            return image.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None
-
-
 def typical_side(source: Any) -> int:
     """Return the median of the shorter sides of a user's own images, in pixels; 0 for domains and what has none."""
     from acclimate.data.domains import open_own
     from acclimate.data.domains.in_memory import first_sizes
+    from acclimate.data.images import headers
 
     try:
         if not isinstance(source, str | Path):
@@ -74,7 +67,7 @@ def typical_side(source: Any) -> int:
             own = open_own(source)
             items = own.items if own else []
             looked_at = items[:: max(1, len(items) // LOOKED_AT)]
-            sizes = [size for item in looked_at if own and (size := image_size(own.folder / item.name))]
+            sizes = [image.size for image in headers(own.folder / item.name for item in looked_at)] if own else []
     except DataError:  # opening it in earnest will say so
         return 0
     return int(median(map(min, sizes))) if sizes else 0

@@ -42,8 +42,23 @@ from PIL import Image, ImageOps
 model = onnxruntime.InferenceSession(str(pathlib.Path(__file__).with_name("model.onnx")))
 about = json.loads(model.get_modelmeta().custom_metadata_map["acclimate"])
 size, by = (about["image_size"],) * 2, Image.Resampling[about["interpolation"].upper()]
+
+
+def as_rgb(image):
+    if image.mode == "F" or image.mode.startswith("I"):  # more than 8 bits
+        values = numpy.asarray(image, float)
+        steps = (step for step in (1, 255, 1023, 4095, 16383, 65535) if values.max() <= step)
+        low, high = about["levels"] or (min(values.min(), 0), next(steps, values.max()))
+        scaled = (values - low) * 255 / max(high - low, 1e-30)
+        image = Image.fromarray(numpy.clip(scaled + 0.5, 0, 255).astype(numpy.uint8))
+    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
+
+
 for name in sys.argv[1:]:
-    image = ImageOps.exif_transpose(Image.open(name)).convert("RGB")
+    image = as_rgb(ImageOps.exif_transpose(Image.open(name)))
     image = $fit.convert("RGB" if about["channels"] == 3 else "L")
     pixels = numpy.asarray(image, numpy.uint8).reshape(*size, -1).transpose(2, 0, 1)[None]
     $use
@@ -127,16 +142,18 @@ def export(run: Adaptation, out: Path, what: What = "classifier", weights: Weigh
     wanted = _in_batches(own, pixels)
     about = about_run(adaptation, what, weights)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as folder:
-        found = _write(network, Path(folder), about, pixels, wanted)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
+        folder = Path(temporary, "export")  # of the usual permissions, which a temporary folder has not
+        folder.mkdir()
+        found = _write(network, folder, about, pixels, wanted)
         for name, parity in found.items():
             exact = name != "model.onnx" or weights == "float32"
             if exact and parity.largest_difference > (CLOSE if what == "classifier" else 1.0):
                 raise AcclimateError(f"{name} says something else than the run: {parity}")
         example = EXAMPLE.substitute(fit=FITS[adaptation.config.fit], use=USES[what])
-        (Path(folder) / "predict.py").write_text(example, encoding="utf-8")
+        (folder / "predict.py").write_text(example, encoding="utf-8")
         compared = {name: str(parity) for name, parity in found.items()}
-        (Path(folder) / "README.md").write_text(card(adaptation, about, compared), encoding="utf-8")
+        (folder / "README.md").write_text(card(adaptation, about, compared), encoding="utf-8")
         shutil.copytree(folder, out, dirs_exist_ok=True)
     return found
 

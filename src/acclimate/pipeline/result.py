@@ -23,9 +23,10 @@ def build_result(adaptation: Adaptation) -> dict[str, Any]:
     """Measure every trained classifier on the target's test images; return the result with its protocol."""
     own = adaptation.own_kind
     measured: dict[str, Any] = dict.fromkeys(KINDS)
-    ensemble = None
+    ensemble, tested = None, 0
     if adaptation.target.has_labelled("test"):
-        test = adaptation.target.labelled("test")
+        test = adaptation.target.labelled("test")  # those of other classes are no part of it
+        tested = len(test)
         measured |= {kind: _measured(adaptation, kind, test) for kind in adaptation.trained_kinds()}
         right = adaptation.classifier().probabilities(test.pixels).argmax(1) == test.labels
         ensemble = round(right.float().mean().item(), 6)
@@ -42,6 +43,7 @@ def build_result(adaptation: Adaptation) -> dict[str, Any]:
         "seed": adaptation.config.seed,
         "accuracy": measured[own],
         "ensemble_accuracy": ensemble,
+        "test_images": tested,
         **directions,
         **_choice(adaptation),
         **_forecast(adaptation),

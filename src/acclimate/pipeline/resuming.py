@@ -8,14 +8,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from acclimate.data.domains import DOMAINS, open_domain
+from acclimate.data.domains import open_domain, spec_of
 from acclimate.errors import RunError
 from acclimate.progress import say
 from acclimate.runs.adaptation import Adaptation
 from acclimate.runs.directory import Run
 from acclimate.runs.kept import DomainName
 from acclimate.runs.kinds import KINDS, self_trains
-from acclimate.training.state import write_json
+from acclimate.training.state import load_tree, write_json
 
 LENGTHS = ("steps", "epochs", "stage_steps")
 """Settings by which a run can be extended: the method's steps or epochs, the self-training stage's steps."""
@@ -39,7 +39,7 @@ def move_data(run: Run, places: Mapping[DomainName, str | Path]) -> None:
         return
     adaptation, stored = Adaptation(run), run.config
     for name, place in places.items():
-        spec = str(place) if str(place) in DOMAINS else str(Path(place).expanduser().resolve())
+        spec = spec_of(place)
         domain = open_domain(spec, adaptation.data_options, None if name == "source" else adaptation.classes)
         if name in adaptation.records:
             adaptation.records[name].check(domain, name)
@@ -99,6 +99,8 @@ def _check_length(adaptation: Adaptation, name: str, value: int) -> None:
     config, run, of_stage = adaptation.config, adaptation.run, name == "stage_steps"
     fits = self_trains(config) and config.tune == "head" if of_stage else adaptation.method_class.adapts
     old: int = vars(config).get(name, -1)
+    if adaptation.method_class.chooses:
+        raise RunError(f"{run.path} chose among candidates: it has a budget, no {_flag(name)}")
     if old < 0 or not fits:
         raise RunError(f"{run.path}: {adaptation.method_class.name}, as it is set here, has no {_flag(name)}")
     if name == "epochs" and vars(config).get("steps"):
@@ -107,6 +109,8 @@ def _check_length(adaptation: Adaptation, name: str, value: int) -> None:
     done = max((int(state.stem) for phase in phases for state in run.checkpoints(phase)[-1:]), default=0)
     if (run.model(phases[0]) if of_stage else run.method_done).exists() and not done:
         raise RunError(f"{run.path} has kept no training state to go on from: a run from before they were kept?")
+    if any(load_tree(states[-1])["stop"] for phase in phases if (states := run.checkpoints(phase))):
+        raise RunError(f"{run.path} ended by itself after {done:,} steps, to keep from a collapse: it cannot go on")
     if value <= (old or done):
         raise RunError(f"{run.path} has {_flag(name)} {old or done:,} already: ask for more")
 

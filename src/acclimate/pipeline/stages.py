@@ -79,6 +79,7 @@ def _prepare(adaptation: Adaptation) -> None:
     if group.first and not run.data.exists():
         write_records(run.data, domains)
     group.gather(None)
+    adaptation.__dict__.pop("records", None)  # they are there now
 
 
 def train_method(adaptation: Adaptation) -> None:

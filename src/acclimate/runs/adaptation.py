@@ -119,7 +119,15 @@ class Adaptation:
     @property
     def seen_options(self) -> DataOptions:
         """How the run reads images like its target's: of more than 8 bits on the target's scale."""
-        record = self.records.get("target")
+        return self._on_the_scale_of("target")
+
+    @property
+    def source_options(self) -> DataOptions:
+        """How the run reads images like its source's: on the source's scale."""
+        return self._on_the_scale_of("source")
+
+    def _on_the_scale_of(self, name: DomainName) -> DataOptions:
+        record = self.records.get(name)
         return replace(self.data_options, levels=record.levels if record else None)
 
     @property

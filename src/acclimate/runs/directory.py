@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from acclimate.errors import RunError, did_you_mean
-from acclimate.runs.locking import locked
+from acclimate.training.locking import locked
 from acclimate.training.record import TrainingRecord
 from acclimate.training.state import read_json, write_json
 

@@ -74,7 +74,7 @@ class FeatureStore:
         anew: Callable[[Tensor], Tensor] | None = None,
         networks: Sequence[BackboneFeatures] = (),
     ) -> None:
-        self.name, self.size, self.compute, self.anew, self.networks = name, size, compute, anew or compute, networks
+        self.name, self.size, self.compute, self._anew, self.networks = name, size, compute, anew or compute, networks
         self.folder = cache_root() / "features" / name
 
     def of(self, images: Set, what: str = "images") -> Set:
@@ -96,6 +96,10 @@ class FeatureStore:
             return torch.cat(list(self._pieces(pixels, digests, "images")))
         return self._kept(pixels, digests, "images")
 
+    def anew(self, pixels: Tensor) -> Tensor:
+        """Do the same for images that will not come again: none is looked up or kept."""
+        return pixels if pixels.ndim == 2 else self._anew(pixels)
+
     def seconds(self, images: Images | LabelledImages) -> float:
         """Return what computing a set took when it was computed; 0 for a set that is not kept."""
         path = self.folder / f"{_name_of(_digests(images.pixels))}.json"
@@ -109,16 +113,15 @@ class FeatureStore:
             write_array(path, (len(pixels), self.size), np.float32, pieces)
             write_array(path.with_suffix(".digests.npy"), digests.shape, np.uint8, [digests])
             write_json(path.with_suffix(".json"), {"images": len(pixels), "seconds": time.monotonic() - start})
-            self.__dict__.pop("_known", None)
+            self._known.update(_rows(path, digests))
         return map_array(path)
 
     @cached_property
-    def _known(self) -> dict[bytes, tuple[Tensor, int]]:
-        """Where the features of each image that was ever seen stand."""
-        known: dict[bytes, tuple[Tensor, int]] = {}
+    def _known(self) -> dict[bytes, tuple[Path, int]]:
+        """The file and the row in which the features of each image stand that was ever seen."""
+        known: dict[bytes, tuple[Path, int]] = {}
         for path in sorted(self.folder.glob("*.digests.npy")):
-            features = map_array(path.with_name(path.name.replace(".digests", "")))
-            known |= {digest.tobytes(): (features, row) for row, digest in enumerate(map_array(path).numpy())}
+            known |= _rows(path.with_name(path.name.replace(".digests", "")), map_array(path).numpy())
         return known
 
     def _pieces(self, pixels: Tensor, digests: NDArray[np.uint8], what: str) -> Iterator[Tensor]:
@@ -131,10 +134,11 @@ class FeatureStore:
                 if missing := [place for place, one in enumerate(part) if one is None]:
                     result[missing] = self.compute(pixels[start : start + BATCH][missing])
                     bar.advance(len(missing))
+                mapped = {one[0]: map_array(one[0]) for one in part if one}  # not all files: each takes a descriptor
                 for place, one in enumerate(part):
                     if one is not None:
-                        features, row = one
-                        result[place] = features[row]
+                        path, row = one
+                        result[place] = mapped[path][row]
                 yield result
 
 
@@ -229,6 +233,10 @@ def _digests(pixels: Tensor) -> NDArray[np.uint8]:
         for image in pixels.numpy()
     ]
     return np.stack(rows) if rows else np.empty((0, DIGEST), np.uint8)
+
+
+def _rows(path: Path, digests: NDArray[np.uint8]) -> dict[bytes, tuple[Path, int]]:
+    return {digest.tobytes(): (path, row) for row, digest in enumerate(digests)}
 
 
 def _name_of(digests: NDArray[np.uint8]) -> str:

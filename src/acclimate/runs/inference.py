@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from acclimate.data.domains import DOMAINS, DataOptions, Domain, check_classes, open_domain
+from acclimate.data.domains import DOMAINS, Domain, check_classes, open_domain
 from acclimate.data.domains.base import SPLITS, SplitName
 from acclimate.data.images import read_image, read_whole, write_png
-from acclimate.data.listing import list_images
+from acclimate.data.listing import as_path, list_images
 from acclimate.data.reading import read_in_order
 from acclimate.errors import DataError
 from acclimate.progress import progress, say, shown
@@ -63,9 +63,9 @@ def translate_files(adaptation: Adaptation, source: str | Path, output: Path, sn
 
 def _translate(adaptation: Adaptation, source: str | Path, output: Path, snapshot: int | None) -> int:
     translator = adaptation.translator(snapshot)
-    if translator.method.redraws_any_size and Path(source).expanduser().is_dir() and str(source) not in DOMAINS:
-        return _translate_whole(adaptation, translator, Path(source).expanduser(), output)
-    domain = open_domain(source, _source_options(adaptation), adaptation.classes)
+    if translator.method.redraws_any_size and as_path(source).is_dir() and str(source) not in DOMAINS:
+        return _translate_whole(adaptation, translator, as_path(source), output)
+    domain = open_domain(source, adaptation.source_options, adaptation.classes)
     written: set[Path] = set()
     for split in SPLITS:
         images = domain.images(split)
@@ -83,7 +83,7 @@ def _translate_whole(adaptation: Adaptation, translator: Translator, folder: Pat
     files, written = _listed(folder), set[Path]()
     if not files:
         raise DataError(f"no image in {folder} or below it")
-    levels = _source_options(adaptation).levels
+    levels = adaptation.source_options.levels
     seed = seed_for(adaptation.config.seed, "files")
     with adaptation.engine.seeded(seed), progress("translating", len(files), unit="images") as bar:
         for file in files:
@@ -95,12 +95,6 @@ def _translate_whole(adaptation: Adaptation, translator: Translator, folder: Pat
                 _write(translator.whole(pixels), output, file.relative_to(folder), written)
             bar.advance()
     return len(written)
-
-
-def _source_options(adaptation: Adaptation) -> DataOptions:
-    """Return how the run reads images like its source's: of more than 8 bits on the source's scale."""
-    record = adaptation.records.get("source")
-    return replace(adaptation.data_options, levels=record.levels if record else None)
 
 
 def _listed(folder: Path) -> list[Path]:
@@ -138,12 +132,13 @@ def predict_files(
     DataError
         A path does not exist, no image is readable, or with ``strict`` one is not.
     """
-    classifier, strangeness = adaptation.calibrated(), list[Tensor]()
+    classifier, strangeness = adaptation.calibrated().uncached(), list[Tensor]()
     known = familiarity_if_known(adaptation)
     for names, pixels in _batches(adaptation, paths, strict):
-        best = classifier.probabilities(pixels).max(1)
+        seen = classifier.seen(pixels)
+        best = classifier.probabilities(seen).max(1)
         if known is not None and not strangeness:  # the first batch tells enough
-            strangeness.append(known.strangeness(last_features(classifier, pixels)))
+            strangeness.append(known.strangeness(last_features(classifier, seen)))
         for file, probability, label in zip(names, best.values.tolist(), best.indices.tolist(), strict=True):
             yield file, classifier.classes[label], probability
     if strangeness and len(strangeness[0]) >= FEW and strangeness[0].mean() >= ALIEN:

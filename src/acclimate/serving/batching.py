@@ -43,13 +43,17 @@ class Batcher:
         BusyError
             Too many images are waiting already.
         """
-        if sum(len(one) for one, _ in self._waiting) + len(images) > self._most_waiting:
+        if self.is_full(len(images)):
             raise BusyError
         answer: asyncio.Future[Tensor] = asyncio.get_running_loop().create_future()
         self._waiting.append((images, answer))
         if self._working is None:
             self._working = asyncio.create_task(self._work())
         return await answer
+
+    def is_full(self, more: int) -> bool:
+        """Whether so many more images would be too many."""
+        return sum(len(one) for one, _ in self._waiting) + more > self._most_waiting
 
     async def _work(self) -> None:
         try:

@@ -24,7 +24,9 @@ from acclimate.trust.familiarity import ALIEN
 
 
 class Model(ABC):
-    """A trained classifier, and what else can be asked about an image. One thread at a time may compute.
+    """A trained classifier, and what else can be asked about an image.
+
+    One thread at a time may classify, and one redraw.
 
     Attributes
     ----------
@@ -146,6 +148,8 @@ class ExportedModel(Model):
             self._session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
             self.about = json.loads(self._session.get_modelmeta().custom_metadata_map["acclimate"])
             self.card = (folder / "README.md").read_text(encoding="utf-8")
+            levels = self.about.get("levels")
+            self.levels = (levels[0], levels[1]) if levels else None
         except Exception as error:  # onnxruntime has no common error of its own
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise AcclimateError(f"{folder} holds no model that acclimate exported: {first}") from None

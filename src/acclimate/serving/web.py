@@ -11,7 +11,7 @@ from importlib.resources import files
 from typing import Annotated, Any, Literal
 
 import torch
-from fastapi import Depends, FastAPI, File, HTTPException, Query, Request, Response, UploadFile
+from fastapi import FastAPI, File, HTTPException, Query, Request, Response, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
 from jinja2 import Environment
@@ -25,6 +25,9 @@ from acclimate.serving.batching import Batcher, BusyError
 from acclimate.serving.model import Model, answer, likeness_in_words
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+OPEN = ("/health", "/", "/docs")
+"""What is answered without the token."""
 
 HEADERS = (
     (
@@ -51,13 +54,19 @@ class Limits:
     pixels
         Of one image, unpacked.
     waiting
-        Images that wait to be computed, of all requests; more are told to come again.
+        Images that wait to be classified, of all requests; more are told to come again.
+    redrawing
+        The same of images that wait to be redrawn.
+    unpacking
+        Images that are unpacked at a time, each of which may take a gigabyte for a moment.
     """
 
     bytes: int = 32_000_000
     images: int = 64
     pixels: int = 50_000_000
     waiting: int = 2_048
+    redrawing: int = 8
+    unpacking: int = 2
 
 
 def create_app(
@@ -80,24 +89,19 @@ def create_app(
         by a name of their own.
     """
     limits = limits or Limits()
-    computing = ThreadPoolExecutor(1, "computing")
+    computing, redrawing = ThreadPoolExecutor(1, "computing"), ThreadPoolExecutor(1, "redrawing")
+    unpacking, being_redrawn = asyncio.Semaphore(limits.unpacking), 0
     classify = Batcher(model.probabilities, computing, limits.waiting)
     compare = Batcher(model.likeness, computing, limits.waiting)
     started = time.monotonic()
-
-    def allowed(request: Request) -> None:
-        given = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if token and not secrets.compare_digest(given.encode(), token.encode()):
-            raise HTTPException(401, "a token is needed: Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"})
 
     app = FastAPI(title="acclimate", version=__version__, docs_url=None, redoc_url=None, summary=_summary(model))
     if not any_host:
         hosts = [*LOOPBACK, "[::1]", "["]  # the last is what an older Starlette takes for the host of [::1]:8000
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
-    app.add_middleware(_Limited, most=limits.bytes)
-    asked = [Depends(allowed)]
+    app.add_middleware(_Guarded, most=limits.bytes, token=token)
 
-    @app.post("/predict", dependencies=asked)
+    @app.post("/predict")
     async def predict(
         files: Annotated[list[UploadFile], File(description="Image files.")],
         abstain: Annotated[
@@ -110,8 +114,14 @@ def create_app(
             raise HTTPException(413, f"{len(files)} images; the limit of a request is {limits.images}")
         if likeness and not model.knows_target:
             raise HTTPException(409, "this model has no images of its target to compare with")
+        if classify.is_full(len(files)):  # before anything is unpacked for nothing
+            raise _busy()
         names = [_name(file, number) for number, file in enumerate(files)]
-        pixels = torch.stack([await _read(model, file, name, limits) for file, name in zip(files, names, strict=True)])
+        read = []
+        for file, name in zip(files, names, strict=True):
+            async with unpacking:
+                read.append(await _read(model, file, name, limits))
+        pixels = torch.stack(read)
         probabilities = (await _computed(classify, pixels)).tolist()
         answers = [
             {"file": name, **answer(model, row, abstain)} for name, row in zip(names, probabilities, strict=True)
@@ -121,22 +131,26 @@ def create_app(
                 one |= {"likeness": round(value, 4), "likeness_in_words": likeness_in_words(value)}
         return {"predictions": answers}
 
-    @app.post(
-        "/translate", dependencies=asked, response_class=Response, responses={200: {"content": {"image/png": {}}}}
-    )
+    @app.post("/translate", response_class=Response, responses={200: {"content": {"image/png": {}}}})
     async def translate(
         file: Annotated[UploadFile, File(description="An image file.")],
         to: Annotated[Literal["target", "source"], Query(description="In whose style.")] = "target",
     ) -> Response:
         """Redraw an image in the style of the target, or of the source, as PNG."""
+        nonlocal being_redrawn
         if to not in model.directions:
             raise HTTPException(409, f"this model does not redraw images as those of the {to}")
+        if being_redrawn >= limits.redrawing:
+            raise _busy()
         name, content = _name(file, 0), await file.read()
         loop = asyncio.get_running_loop()
+        being_redrawn += 1
         try:
-            redrawn = await loop.run_in_executor(computing, model.redraw, content, name, to, limits.pixels)
+            redrawn = await loop.run_in_executor(redrawing, model.redraw, content, name, to, limits.pixels)
         except DataError as error:
             raise HTTPException(422, str(error)) from None
+        finally:
+            being_redrawn -= 1
         return Response(redrawn, media_type="image/png")
 
     @app.get("/health")
@@ -144,7 +158,7 @@ def create_app(
         """Tell that it answers."""
         return {"status": "ok", "version": __version__, "seconds": round(time.monotonic() - started, 1)}
 
-    @app.get("/model", dependencies=asked)
+    @app.get("/model")
     async def card() -> dict[str, Any]:
         """Tell what the model is: classes, where it comes from, its forecast, its card, what may be asked."""
         return {
@@ -198,24 +212,44 @@ async def _computed(compute: Batcher, pixels: Tensor) -> Tensor:
     try:
         return await compute(pixels)
     except BusyError:
-        raise HTTPException(503, "too many images are waiting: come again", {"Retry-After": "1"}) from None
+        raise _busy() from None
 
 
-class _Limited:
-    """Refuses requests of too many bytes, told beforehand or not, before they are read whole; adds :data:`HEADERS`."""
+def _busy() -> HTTPException:
+    return HTTPException(503, "too many images are waiting: come again", {"Retry-After": "1"})
 
-    def __init__(self, app: ASGIApp, most: int) -> None:
-        self.app, self.most = app, most
+
+class _Guarded:
+    """Refuses requests without the token, and those of too many bytes, before they are read; adds :data:`HEADERS`."""
+
+    def __init__(self, app: ASGIApp, most: int, token: str) -> None:
+        self.app, self.most, self.token = app, most, token
+
+    def _refusal(self, scope: Scope) -> JSONResponse | None:
+        told = dict(scope.get("headers", ()))
+        given = told.get(b"authorization", b"").removeprefix(b"Bearer ")
+        needed = self.token and scope["type"] != "lifespan" and scope.get("path") not in OPEN
+        if needed and not secrets.compare_digest(given, self.token.encode()):
+            detail = "a token is needed: Authorization: Bearer TOKEN"
+            return JSONResponse({"detail": detail}, 401, {"WWW-Authenticate": "Bearer", "Connection": "close"})
+        length = told.get(b"content-length", b"0")
+        if length.isdigit() and int(length) > self.most:
+            return JSONResponse({"detail": self._too_large}, 413, {"Connection": "close"})
+        return None
+
+    @property
+    def _too_large(self) -> str:
+        return f"the request is too large; the limit is {self.most:,} bytes"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        came, refusal = 0, HTTPException(413, f"the request is too large; the limit is {self.most:,} bytes")
+        came = 0
 
         async def counted() -> Message:
             nonlocal came
             message = await receive()
             came += len(message.get("body", b""))
             if came > self.most:
-                raise refusal
+                raise HTTPException(413, self._too_large)
             return message
 
         async def with_headers(message: Message) -> None:
@@ -223,8 +257,4 @@ class _Limited:
                 message["headers"] = [*message["headers"], *HEADERS]
             await send(message)
 
-        told = dict(scope.get("headers", ())).get(b"content-length", b"0")
-        if told.isdigit() and int(told) > self.most:
-            await JSONResponse({"detail": refusal.detail}, 413, {"Connection": "close"})(scope, receive, with_headers)
-        else:
-            await self.app(scope, counted, with_headers)
+        await (self._refusal(scope) or self.app)(scope, counted, with_headers)

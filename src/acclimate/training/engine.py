@@ -52,7 +52,10 @@ class Engine:
             if chosen.type == "cuda":
                 _set_up_cuda(chosen)
         except (RuntimeError, AssertionError) as error:
-            raise AcclimateError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from None
+            reason = str(error).splitlines()[0]
+            if reason.startswith("Expected one of"):  # all that torch has ever run on
+                reason = "auto, cpu, cuda and cuda:1 are such names"
+            raise AcclimateError(f"device {device!r} cannot be used: {reason}") from None
         if precision == "auto":
             gpu = chosen.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
             precision = "bfloat16" if gpu or (chosen.type == "cpu" and cpu_has_bf16()) else "float32"

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -45,7 +46,7 @@ def write_atomic(path: Path, data: bytes | Iterable[bytes | memoryview]) -> None
     AcclimateError
         The device is full or the folder cannot be written to; what stood at ``path`` before still does.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.{uuid4().hex}.partial")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -17,10 +17,11 @@ from acclimate.data.domains.mnist_m import MNISTM
 from acclimate.data.domains.mnist_m_original import MNISTMOriginal
 from acclimate.data.domains.svhn import SVHN, SVHN8k, SyntheticDigits
 from acclimate.data.domains.usps import USPS
+from acclimate.data.listing import as_path
 from acclimate.data.sets import Images, LabelledImages
 from acclimate.errors import DataError, did_you_mean
 
-__all__ = ["DOMAINS", "DataOptions", "Domain", "Images", "LabelledImages", "check_classes", "open_domain"]
+__all__ = ["DOMAINS", "DataOptions", "Domain", "Images", "LabelledImages", "check_classes", "open_domain", "spec_of"]
 
 DOMAINS: dict[str, type[Domain]] = {
     domain.name: domain
@@ -56,7 +57,7 @@ def open_domain(name: Any, options: DataOptions | None = None, classes: Sequence
         return Remembered(text, options, classes)
     if text in DOMAINS:
         return DOMAINS[text](options)
-    path = Path(name).expanduser()
+    path = as_path(name)
     if path.suffix in SUFFIXES and not path.is_dir():
         return Manifest(path, options, classes)
     if path.exists() or "/" in text:
@@ -65,9 +66,15 @@ def open_domain(name: Any, options: DataOptions | None = None, classes: Sequence
     raise DataError(f"no domain and no folder named {text!r}.{did_you_mean(text, DOMAINS)} Domains: {known}")
 
 
+def spec_of(name: str | Path) -> str:
+    """Return what a run knows a domain by: its name, or a path in full, so that it can be resumed from anywhere."""
+    text = str(name)
+    return text if text in DOMAINS or text.startswith(PREFIX) else str(as_path(name).resolve())
+
+
 def open_own(name: str | Path) -> Folder | Manifest | None:
     """Open a user's own files only to look at them, whatever their classes; None for a domain and for no such files."""
-    path = Path(name).expanduser()
+    path = as_path(name)
     if str(name) in DOMAINS or not path.exists():
         return None
     if path.is_dir():

@@ -7,12 +7,14 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import ClassVar, Literal
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +34,9 @@ SplitName = Literal["train", "val", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 
 CACHE_VERSION = 3
+
+STALE = 24 * 3600.0
+"""Seconds after which what was begun in the cache and not ended is removed."""
 
 
 def cache_root() -> Path:
@@ -229,8 +234,10 @@ class Domain(ABC):
         md5 = content_checksum(splits)
         if self.checksum not in (None, md5):
             raise DataError(f"{self.name}: the content's md5 is {md5}, expected {self.checksum}")
-        partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
+        for left in folder.parent.glob(f"{folder.name}.*.partial"):  # by a process that was killed
+            if left.stat().st_mtime < time.time() - STALE:
+                shutil.rmtree(left, ignore_errors=True)
+        partial = folder.with_name(f"{folder.name}.{uuid4().hex}.partial")  # containers all have process 1
         try:
             for name, split in splits.items():
                 self._write(split, partial, name)

@@ -11,7 +11,7 @@ from acclimate.data.domains.base import DataOptions
 from acclimate.data.domains.own import OwnImages
 from acclimate.data.domains.tree import Item, read_tree
 from acclimate.data.images import Survey, read_image, survey
-from acclimate.data.listing import list_images
+from acclimate.data.listing import as_path, list_images
 from acclimate.errors import DataError
 from acclimate.progress import shown
 
@@ -38,7 +38,7 @@ class Folder(OwnImages):
     """
 
     def __init__(self, path: Path, options: DataOptions | None = None, classes: Sequence[str] | None = None) -> None:
-        self.path = Path(path).expanduser()
+        self.path = as_path(path)
         if not self.path.exists():
             raise DataError(f"no such folder: {self.path}")
         if not self.path.is_dir():

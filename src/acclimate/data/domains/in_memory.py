@@ -87,6 +87,15 @@ class InMemory(OwnImages):
     def survey(self) -> Survey:
         return survey_images(self._images)
 
+    def notes(self) -> dict[str, object]:
+        return super().notes() | {"read_as": _read_as(self.options, self.is_source)}
+
+
+def _read_as(options: DataOptions, is_source: bool) -> dict[str, object]:
+    """Return what tells apart how the cache keeps the same images, but for their size."""
+    names = ("channels", "fit", "interpolation", "classes")
+    return {"source": is_source} | {name: getattr(options, name) for name in names}
+
 
 def first_sizes(value: Any, count: int) -> list[tuple[int, int]]:
     """Return width and height of the first images of what may be handed over."""
@@ -209,9 +218,9 @@ class Remembered(Domain):
         wanted = None if classes is None else list(classes)
         name = f"prepared/{self.slug}-{self.options.image_size}px-*/manifest.json"
         for path in (path for root in cache_roots() for path in sorted(root.glob(name))):
-            known = read_json(path)["classes"]
-            if wanted in (None, known):
-                self.classes, self._folder = tuple(known), path.parent
+            found, asked = read_json(path), _read_as(self.options, classes is None)
+            if wanted in (None, found["classes"]) and found.get("read_as", asked) == asked:
+                self.classes, self._folder = tuple(found["classes"]), path.parent
                 return
         raise DataError(f"{name}, which was handed over in Python, is not in the cache any more: start a new run")
 

@@ -13,6 +13,7 @@ from acclimate.data.domains.base import DataOptions
 from acclimate.data.domains.own import OwnImages
 from acclimate.data.domains.tree import Item, split_name
 from acclimate.data.images import Survey, read_image, survey
+from acclimate.data.listing import as_path
 from acclimate.errors import DataError
 
 SUFFIXES = (".csv", ".jsonl", ".ndjson")
@@ -40,7 +41,7 @@ class Manifest(OwnImages):
     """
 
     def __init__(self, path: Path, options: DataOptions | None = None, classes: Sequence[str] | None = None) -> None:
-        self.path = Path(path).expanduser()
+        self.path = as_path(path)
         items = [self._item(number, row) for number, row in self._rows()]
         if not items:
             raise DataError(f"{self.path} names no image")
@@ -86,7 +87,7 @@ class Manifest(OwnImages):
         return "".join(c if c.isalnum() else "-" for c in self.path.stem)[:40] or "table"
 
     def _file(self, item: Item) -> Path:
-        return self.folder / Path(item.name).expanduser()
+        return self.folder / as_path(item.name)
 
     def stamp(self, item: Item) -> str:
         try:

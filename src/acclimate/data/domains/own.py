@@ -38,7 +38,8 @@ class OwnImages(Domain):
     With ``classes`` given (a target's are its source's), an image of another class has none, which is fine: such images
     are trained on but not evaluated on. A source's images without a class are left out. Where no image says that it is
     for validation, or for testing, a tenth is, drawn with a fixed seed. A target without any label needs no test
-    images: then all but the validation images are for training. What is opened only to be evaluated on
+    images: then all but the validation images are for training, whatever their folders are called if none is for
+    training. What is opened only to be evaluated on
     (``options.whole``) is for testing, all of it unless it has a test split of its own.
 
     Parameters
@@ -78,11 +79,19 @@ class OwnImages(Domain):
             labelled = [item for item in self.items if item.label]
             self.left_out, self.items = len(self.items) - len(labelled), labelled
         self.classes = tuple(classes) if classes is not None else self._own_classes()
+        if not self.is_source and not self.has_labels and all(item.split in SHARES for item in self.items):
+            self.items = [replace(item, split=None) for item in self.items]  # there is nothing to test them for
         self.skipped: list[str] = []
         self.counts: dict[str, dict[str, int]] = {}
         self.passed_over: Mapping[str, int] = {}
         self.split_folders: Mapping[str, SplitName] = {}
         self.warnings += self._warnings_of_names()
+        found = sorted({item.label for item in self.items if item.label})
+        if self.classes and found and not self.has_labels:
+            more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+            self.warnings.append(
+                f"no class of the source is among {', '.join(found[:5])}{more}: the images count as unlabelled"
+            )
 
     @abstractmethod
     def load(self, item: Item) -> Tensor:

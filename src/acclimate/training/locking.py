@@ -27,8 +27,8 @@ class LockedError(RunError):
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock on a file, which is made.
+def locked(path: Path, patience: float | None = None) -> Iterator[None]:
+    """Hold the lock on a file, which is made; wait for it ``patience`` seconds, by default only after another process.
 
     On file systems without locks, as some networks' are, there is none: that is said, and two processes must not be
     started on the same files.
@@ -42,7 +42,9 @@ def locked(path: Path) -> Iterator[None]:
     """
     with writing(path):
         file = open(path, "a+b")  # noqa: SIM115 (closed below)
-    until = time.monotonic() + (PATIENCE if OF_ANOTHER in os.environ else 0.0)
+    if patience is None:
+        patience = PATIENCE if OF_ANOTHER in os.environ else 0.0
+    until = time.monotonic() + patience
     with file:
         while True:
             try:
