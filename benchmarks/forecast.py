@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -77,12 +78,26 @@ def run_name(result: Mapping[str, Any]) -> str:
 
 
 def fitted(rows: Sequence[Row]) -> ForecastModel:
-    """Return the model of some rows of one kind, its interval by leaving out one pair after another."""
+    """Return the model of some rows of one kind, its interval by leaving out one pair after another.
+
+    A person's pair is a new one, and errors on one pair are alike: so all pairs have the same weight in the interval,
+    however many classifiers they have.
+    """
     models = leave_one_out(rows, without_interval)
     off = [log_odds(row["accuracy"]) - model.log_odds(row["evidence"]) for row, model in zip(rows, models, strict=True)]
+    counts = Counter(row["pair"] for row in rows)
     aside = (1 - COVERED) / 2
-    low, high = np.quantile(off, [aside, 1 - aside], method="median_unbiased")
-    return replace(without_interval(rows), low=float(low), high=float(high))
+    low, high = weighted_quantiles(off, [1 / counts[row["pair"]] for row in rows], [aside, 1 - aside])
+    return replace(without_interval(rows), low=low, high=high)
+
+
+def weighted_quantiles(values: Sequence[float], weights: Sequence[float], shares: Sequence[float]) -> list[float]:
+    """Return quantiles of values that have weights, each value in the middle of its weight, interpolated linearly."""
+    order = np.argsort(values)
+    sorted_weights = np.asarray(weights)[order]
+    places = (np.cumsum(sorted_weights) - sorted_weights / 2) / sorted_weights.sum()
+    found: list[float] = np.interp(shares, places, np.asarray(values)[order]).tolist()
+    return found
 
 
 def without_interval(rows: Sequence[Row]) -> ForecastModel:
@@ -144,7 +159,16 @@ def tables(rows: Sequence[Row], forecasts: Sequence[Mapping[str, float]]) -> tup
         f"| {name.replace('_', ' ')} | {error:.1f} |" for name, error in sorted(alone.items(), key=lambda x: x[1])
     ]
     harm, deviation = harm_table(rows, forecasts, figures)
-    lines += ["", *harm, "", "Every classifier:", "", "| pair | run | classifier | accuracy | forecast | interval | |"]
+    lines += [
+        "",
+        *by_pair(rows, forecasts, held),
+        "",
+        *harm,
+        "",
+        "Every classifier:",
+        "",
+        "| pair | run | classifier | accuracy | forecast | interval | |",
+    ]
     lines += ["|---|---|---|---|---|---|---|"]
     for row, one, inside in zip(rows, forecasts, held, strict=True):
         low, mean, high = (100 * one[name] for name in ("low", "mean", "high"))
@@ -153,6 +177,18 @@ def tables(rows: Sequence[Row], forecasts: Sequence[Mapping[str, float]]) -> tup
             f" | {low:.0f} to {high:.0f} | {'' if inside else 'outside'} |"
         )
     return "\n".join(lines), figures, deviation
+
+
+def by_pair(rows: Sequence[Row], forecasts: Sequence[Mapping[str, float]], held: Sequence[bool]) -> list[str]:
+    """Return a table of how the forecast did on each pair; errors on one pair are alike."""
+    lines = ["By pair of domains:", "", "| pair | classifiers | mean error, points | forecast too high by | held, % |"]
+    lines += ["|---|---|---|---|---|"]
+    for pair in dict.fromkeys(row["pair"] for row in rows):
+        own = [number for number, row in enumerate(rows) if row["pair"] == pair]
+        above = [100 * (forecasts[number]["mean"] - rows[number]["accuracy"]) for number in own]
+        share = 100 * fmean(held[number] for number in own)
+        lines.append(f"| {pair} | {len(own)} | {fmean(map(abs, above)):.1f} | {fmean(above):+.1f} | {share:.0f} |")
+    return lines
 
 
 def harm_table(
