@@ -364,6 +364,7 @@ class TestOutOfCore:
             if path.name.endswith("images.npy"):
                 written.append(sizes)
 
+        monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # so many read files
         monkeypatch.setattr(folder, "read_image", read)
         monkeypatch.setattr(base, "write_array", write)
         assert open_domain(make_folder("pets", count=20)).sizes() == {"train": 32, "val": 4, "test": 4}
