@@ -219,7 +219,8 @@ def _check_settings(tokens: Sequence[str], method: str) -> None:
         if others := [other for other in method_names() if name in {item.name for item in fields(find_config(other))}]:
             alike = [f"--{one.replace('_', '-')}" for one in sorted(own) if one.endswith(f"_{name}")]
             instead = f" It has {' and '.join(alike)}." if alike else ""
-            raise AcclimateError(f"{method} has no {option}, a setting of {', '.join(others)}.{instead}")
+            more = f" and {len(others) - 4} more" if len(others) > 4 else ""
+            raise AcclimateError(f"{method} has no {option}, a setting of {', '.join(others[:4])}{more}.{instead}")
 
 
 def summary_table(adaptation: Adaptation) -> str:
