@@ -462,3 +462,17 @@ def test_content_checksum_covers_labels() -> None:
 
 def test_folder_is_exported_for_use_in_code() -> None:
     assert Folder.__module__ == "acclimate.data.domains.folder"
+
+
+def test_what_a_killed_process_left_is_removed_a_day_later() -> None:
+    domain = open_domain("digits", DataOptions(image_size=14))
+    folder = domain.prepare()
+    shutil.rmtree(folder)
+    old, new = (folder.with_name(f"{folder.name}.{name}.partial") for name in ("old", "new"))
+    for left in (old, new):
+        left.mkdir()
+        (left / "train.images.npy").touch()
+    os.utime(old, (0, 0))
+    assert open_domain("digits", DataOptions(image_size=14)).prepare() == folder
+    assert (old.exists(), new.exists()) == (False, True)
+    shutil.rmtree(new)

@@ -58,7 +58,7 @@ class Limits:
     redrawing
         The same of images that wait to be redrawn.
     unpacking
-        Images that are unpacked at a time, each of which may take a gigabyte for a moment.
+        Images that are unpacked at a time, each of which may take half a gigabyte for a moment.
     """
 
     bytes: int = 32_000_000
@@ -66,7 +66,7 @@ class Limits:
     pixels: int = 50_000_000
     waiting: int = 2_048
     redrawing: int = 8
-    unpacking: int = 2
+    unpacking: int = 4
 
 
 def create_app(

@@ -10,6 +10,7 @@ import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -235,8 +236,9 @@ class Domain(ABC):
         if self.checksum not in (None, md5):
             raise DataError(f"{self.name}: the content's md5 is {md5}, expected {self.checksum}")
         for left in folder.parent.glob(f"{folder.name}.*.partial"):  # by a process that was killed
-            if left.stat().st_mtime < time.time() - STALE:
-                shutil.rmtree(left, ignore_errors=True)
+            with suppress(OSError):  # another process removes it, too
+                if left.stat().st_mtime < time.time() - STALE:
+                    shutil.rmtree(left)
         partial = folder.with_name(f"{folder.name}.{uuid4().hex}.partial")  # containers all have process 1
         try:
             for name, split in splits.items():
