@@ -104,13 +104,17 @@ def build_app(tokens: Sequence[str]) -> App:
     app = App(
         name="acclimate",
         version=__version__,
-        help="Adapt an image classifier to a new domain without a single label there.",
+        help=(
+            "Adapt an image classifier to a new domain without a single label there.\n\n"
+            "New here? `acclimate data example` writes two small folders to try it on, and says what to type next."
+        ),
         suppress_keyboard_interrupt=False,  # main says how to go on
     )
-    app.command(run_command(tokens), name="run")
-    for command in (translate, predict, check, evaluate, export, serve, select, figures, report, table, bench):
-        app.command(command)
-    data = App(name="data", help="List, fetch and look at domains.")
+    app.command(run_command(tokens), name="run", sort_key=0)
+    data = App(name="data", help="List, fetch and look at domains.", sort_key=1)
+    in_order = (predict, check, evaluate, translate, report, figures, select, export, serve, bench, table)
+    for place, command in enumerate(in_order, 2):
+        app.command(command, sort_key=place)
     data.command(list_domains, name="list")
     data.command(prepare)
     data.command(show)
