@@ -27,7 +27,7 @@ lint: .venv/dev  ## Check style and types
 	$(BIN)/mypy
 
 readme: .venv/runtime  ## Write the tables of README.md and docs/results/README.md anew from the result files
-	cd docs/results && ../../$(BIN)/acclimate table $(foreach preset,short fast best,mnist-mnist-*-$(preset)-*.json mnist-[su]*-$(preset)-*.json) --layout matrix --into ../../README.md
+	cd docs/results && ../../$(BIN)/acclimate table $(foreach preset,short fast full best,mnist-mnist-*-$(preset)-*.json mnist-[su]*-$(preset)-*.json) --layout matrix --into ../../README.md
 	cd docs/results && ../../$(BIN)/acclimate table usps-mnist-*.json mnist-m-mnist-*.json svhn-8k-mnist-*.json --layout matrix --into directions.md
 	$(BIN)/acclimate table docs/results --into docs/results/README.md
 

@@ -170,7 +170,7 @@ def test_the_documents_show_the_committed_results(monkeypatch: pytest.MonkeyPatc
     folder = Path("docs/results")
     shown = [
         file
-        for preset in ("short", "fast", "best")
+        for preset in ("short", "fast", "full", "best")
         for pair in ("mnist-mnist-*", "mnist-[su]*")
         for file in sorted(folder.glob(f"{pair}-{preset}-*.json"))
     ]
