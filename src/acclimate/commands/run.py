@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import field, fields, make_dataclass
+from contextlib import suppress
+from dataclasses import Field, field, fields, make_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
@@ -188,7 +189,7 @@ def _peek(tokens: Sequence[str], option: str) -> str | None:
 
 def _source(tokens: Sequence[str]) -> str | None:
     """Return the source that ``run`` is given: the first word that is neither an option nor what one is given."""
-    flags = {item.name for name in method_names() for item in fields(find_config(name)) if item.type == "bool"}
+    flags = {item.name for settings in _settings_of_all().values() for item in settings if item.type == "bool"}
     words = iter(tokens[1:])
     for word in words:
         if not word.startswith("-"):
@@ -197,6 +198,15 @@ def _source(tokens: Sequence[str]) -> str | None:
         if "=" not in word and name not in flags and name.removeprefix("no_") not in flags:
             next(words, None)
     return None
+
+
+def _settings_of_all() -> dict[str, tuple[Field[Any], ...]]:
+    """Return each method's settings, but those of a package that is broken, which is for whoever asks for it."""
+    found = {}
+    for name in method_names():
+        with suppress(AcclimateError):
+            found[name] = fields(find_config(name))
+    return found
 
 
 OF_RUN = ("method", "preset", "resume", "source", "target", "out", "data-root", "device", "threads", "help", "version")
@@ -211,12 +221,13 @@ def _check_settings(tokens: Sequence[str], method: str) -> None:
     AcclimateError
         There is one.
     """
-    own = {item.name for item in fields(find_config(method))}
+    of_all = {name: {item.name for item in settings} for name, settings in _settings_of_all().items()}
+    own = of_all.get(method, set())
     for option in (token.partition("=")[0] for token in tokens if token.startswith("--")):
         name = option.removeprefix("--").removeprefix("no-").replace("-", "_")
         if name in own or name.replace("_", "-") in OF_RUN:
             continue
-        if others := [other for other in method_names() if name in {item.name for item in fields(find_config(other))}]:
+        if others := [other for other, names in of_all.items() if name in names]:
             alike = [f"--{one.replace('_', '-')}" for one in sorted(own) if one.endswith(f"_{name}")]
             instead = f" It has {' and '.join(alike)}." if alike else ""
             more = f" and {len(others) - 4} more" if len(others) > 4 else ""
