@@ -26,6 +26,7 @@ from acclimate.pipeline.evidence import OF_A_COLLAPSE, Evidence
 from acclimate.progress import say
 from acclimate.reporting.tables import read_results
 from acclimate.runs.adaptation import Adaptation
+from acclimate.runs.kinds import tested_images
 from acclimate.training.state import write_json
 from acclimate.trust.forecast import COVERED, EVIDENCE, ForecastModel, log_odds
 
@@ -61,7 +62,7 @@ def described(result: Mapping[str, Any], kind: str, accuracy: float, evidence: M
         "method": result["method"],
         "kind": kind,
         "accuracy": accuracy,
-        "test_images": result.get("test_images", result["protocol"]["splits"]["target"][2]),
+        "test_images": tested_images(result),
         "evidence": evidence,
     }
 
@@ -87,17 +88,9 @@ def fitted(rows: Sequence[Row]) -> ForecastModel:
     off = [log_odds(row["accuracy"]) - model.log_odds(row["evidence"]) for row, model in zip(rows, models, strict=True)]
     counts = Counter(row["pair"] for row in rows)
     aside = (1 - COVERED) / 2
-    low, high = weighted_quantiles(off, [1 / counts[row["pair"]] for row in rows], [aside, 1 - aside])
-    return replace(without_interval(rows), low=low, high=high)
-
-
-def weighted_quantiles(values: Sequence[float], weights: Sequence[float], shares: Sequence[float]) -> list[float]:
-    """Return quantiles of values that have weights, each value in the middle of its weight, interpolated linearly."""
-    order = np.argsort(values)
-    sorted_weights = np.asarray(weights)[order]
-    places = (np.cumsum(sorted_weights) - sorted_weights / 2) / sorted_weights.sum()
-    found: list[float] = np.interp(shares, places, np.asarray(values)[order]).tolist()
-    return found
+    weights = [1 / counts[row["pair"]] for row in rows]
+    low, high = np.quantile(off, [aside, 1 - aside], weights=weights, method="inverted_cdf")
+    return replace(without_interval(rows), low=float(low), high=float(high))
 
 
 def without_interval(rows: Sequence[Row]) -> ForecastModel:

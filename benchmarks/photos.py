@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 import acclimate
 from acclimate.pipeline.environment import environment
+from acclimate.runs.kinds import tested_images
 from acclimate.training.state import write_json
 
 DOMAINS = ("photo", "art_painting", "cartoon", "sketch")
@@ -55,7 +56,7 @@ def ours(
         "source": source,
         "target": target,
         "seed": seed,
-        "test_images": result.get("test_images", result["protocol"]["splits"]["target"][2]),
+        "test_images": tested_images(result),
     }
     seconds = result["seconds"]
     found = [

@@ -61,7 +61,6 @@ def bench(
         settings,
         {name: str(value) for name, value in options.items() if value is not None},
     )
-    matrix.check()
     if slurm is not None:
         out.mkdir(parents=True, exist_ok=True)  # SLURM does not, and without it a job fails before it begins
         again = ["--pairs", pairs, "--methods", methods, "--seeds", str(seeds), "--preset", preset, "--out", str(out)]

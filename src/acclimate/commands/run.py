@@ -28,7 +28,6 @@ HOW = (
     " Each has settings of its own: --method NAME --help."
 )
 
-
 MOVED = "With --resume: where these images of the run lie now."
 
 
@@ -236,7 +235,7 @@ def _check_settings(tokens: Sequence[str], method: str) -> None:
 
 def summary_table(adaptation: Adaptation) -> str:
     """Return what a person wants to know of a finished run: accuracies, costs, where things are."""
-    from acclimate.runs.kinds import accuracies
+    from acclimate.runs.kinds import accuracies, tested_images
 
     result, path = adaptation.run.result, adaptation.run.path
     seconds = result["seconds"]
@@ -247,8 +246,7 @@ def summary_table(adaptation: Adaptation) -> str:
     if result["accuracy"] is None:
         lines.append("  the target has no labels: accuracy unknown")
     else:
-        tested = result.get("test_images", result["protocol"]["splits"]["target"][2])
-        lines.append(f"  accuracy on {tested:,} target test images, % (+- over re-trained classifiers)")
+        lines.append(f"  accuracy on {tested_images(result):,} target test images, % (+- over re-trained classifiers)")
         rows = accuracies(result, adaptation.own_kind)
         width = max(12, *map(len, rows))
         for name, row in rows.items():

@@ -85,6 +85,8 @@ class Matrix:
                 raise AcclimateError(f"no method has a setting {name!r}.{did_you_mean(name, known)}")
         if self.seeds < 1:
             raise AcclimateError(f"--seeds must be at least 1, not {self.seeds}")
+        for cell in self.cells():
+            self._check(cell)
 
     def cells(self) -> list[Cell]:
         """Return all cells, seed by seed, so that an unfinished matrix is a smaller finished one."""
@@ -96,29 +98,22 @@ class Matrix:
             for method in self.methods
         ]
 
-    def check(self) -> None:
-        """Refuse to take another run for a cell.
-
-        Raises
-        ------
-        AcclimateError
-            A cell's folder holds a run of other domains, of another preset or with other settings.
-        """
-        for cell in self.cells():
-            if not (file := self.path(cell) / "config.json").exists():
-                continue
-            stored, config = read_json(file), find_config(cell.method)
-            asked = config.preset(self.preset, **typed_settings(config, self.changes(cell.method)))
-            ours = {
-                "source": spec_of(cell.source),
-                "target": spec_of(cell.target),
-                "preset": self.preset,
-                "changes": asked.changes_from(config.preset(self.preset)),
-            }
-            for name, value in ours.items():
-                if stored.get(name) != value:
-                    held = f"{self.path(cell)} holds a run with {name} {stored.get(name)}"
-                    raise AcclimateError(f"{held}, not {value}: choose another --out")
+    def _check(self, cell: Cell) -> None:
+        """Refuse to take another run for a cell's: of other domains, of another preset or with other settings."""
+        if not (file := self.path(cell) / "config.json").exists():
+            return
+        stored, config = read_json(file), find_config(cell.method)
+        asked = config.preset(self.preset, **typed_settings(config, self.changes(cell.method)))
+        ours = {
+            "source": spec_of(cell.source),
+            "target": spec_of(cell.target),
+            "preset": self.preset,
+            "changes": asked.changes_from(config.preset(self.preset)),
+        }
+        for name, value in ours.items():
+            if stored.get(name) != value:
+                held = f"{self.path(cell)} holds a run with {name} {stored.get(name)}"
+                raise AcclimateError(f"{held}, not {value}: choose another --out")
 
     def path(self, cell: Cell) -> Path:
         """Return the cell's run directory."""
@@ -288,12 +283,9 @@ def run_matrix(matrix: Matrix) -> dict[Cell, str]:
 
     Raises
     ------
-    AcclimateError
-        See :meth:`Matrix.check`.
     InterruptedRunError
         Ctrl-C or SIGTERM; the cell under way has saved its state.
     """
-    matrix.check()
     matrix.out.mkdir(parents=True, exist_ok=True)
     failed = {}
     cells = matrix.cells()

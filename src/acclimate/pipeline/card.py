@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from acclimate.runs.adaptation import Adaptation
+from acclimate.runs.kinds import tested_images
 
 What = Literal["classifier", "translator"]
 Weights = Literal["float32", "float16", "int8"]
@@ -76,8 +77,8 @@ def card(adaptation: Adaptation, about: Mapping[str, Any], compared: Mapping[str
         low, mean, high = (100 * forecast[name] for name in ("low", "mean", "high"))
         lines.append(f"| forecast on the target, without its labels | {mean:.0f} % ({low:.0f} to {high:.0f}) |")
     if result["accuracy"] and is_classifier:
-        test = result.get("test_images", protocol["splits"]["target"][2])
-        lines.append(f"| measured on {test:,} target test images | {100 * result['ensemble_accuracy']:.1f} % |")
+        right = 100 * result["ensemble_accuracy"]
+        lines.append(f"| measured on {tested_images(result):,} target test images | {right:.1f} % |")
         for name, bar in result["baselines"].items():
             if bar and name.startswith("source"):
                 lines.append(f"| {name.replace('_', '-')}, without adaptation | {100 * bar['mean']:.1f} % |")

@@ -75,6 +75,12 @@ def recipe(config: Config, kind: Kind) -> Config:
     )
 
 
+def tested_images(result: Mapping[str, Any]) -> int:
+    """Return how many of the target's test images a result was measured on; those of other classes are not."""
+    count: int = result.get("test_images", result["protocol"]["splits"]["target"][2])
+    return count
+
+
 def accuracies(result: Mapping[str, Any], own_kind: str) -> dict[str, Mapping[str, Any]]:
     """Return what was measured on the target's test images, by kind; ``own_kind`` is what the run is about."""
     baselines = result["baselines"]
