@@ -15,9 +15,7 @@ import time
 import types
 import weakref
 from collections.abc import Callable
-from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -32,13 +30,11 @@ from acclimate.errors import AcclimateError, DataError, RunError
 from acclimate.methods import method_names
 from acclimate.methods.base import Task
 from acclimate.pipeline.adapt import resume, start
-from acclimate.pipeline.bars import bar_path
 from acclimate.pipeline.classification import ClassifierTraining
 from acclimate.pipeline.selection import RULES, candidates, choose, score_snapshots
 from acclimate.pipeline.stages import train_method
 from acclimate.pipeline.study import study
 from acclimate.runs.inference import measure, predict_files, translate_files
-from acclimate.runs.kinds import Kind
 from acclimate.training.compilation import _has_compiler
 from acclimate.training.engine import Engine
 from acclimate.training.loop import train
@@ -164,46 +160,6 @@ def test_a_rule_chooses_what_translates(tmp_path: Path) -> None:
         "target_labels_used": False,
     }
     assert run.run.result["seconds"]["selection"] > 0
-
-
-def test_runs_share_the_bars_that_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ACCLIMATE_CACHE", str(tmp_path / "cache"))
-    settings = TINY | {"repeats": 1, "share_bars": True}
-
-    def source_only(name: str, **changes: object) -> dict[str, Any]:
-        adapt("digits", "digits-m", method="source-only", out=tmp_path / name, **settings_of(Config) | changes)
-        return load_tree(tmp_path / name / "models" / "source-only-0.safetensors")
-
-    def settings_of(config: type[Config]) -> dict[str, Any]:
-        return {item.name: settings[item.name] for item in fields(config) if item.name in settings}
-
-    first = source_only("first")
-    again = adapt("digits", "digits-m", out=tmp_path / "again", **settings)
-    bar = load_tree(again.run.model("source-only-0"))
-    assert (first["reused"], bar["reused"]) == (False, True)
-    assert all(torch.equal(first["weights"][name], bar["weights"][name]) for name in first["weights"])
-    assert bar["seconds"] == first["seconds"] > 0
-    assert not source_only("another", seed=1)["reused"]
-    assert not source_only("longer", classifier_epochs=3)["reused"]
-
-
-def test_bars_of_other_augmentation_are_not_shared(tmp_path: Path) -> None:
-    stage = {"classifier_stage": "self-training", "augment": "symbols"}
-    run = start("digits", "digits-m", preset="demo", out=tmp_path / "run", **TINY | stage)
-    run.source.prepare()
-    config = run.config
-
-    def path_of(kind: Kind, **changes: Any) -> Path:
-        run.config = replace(config, **changes)
-        return bar_path(run, kind, "0")
-
-    before = path_of("source-only-augmented")
-    assert path_of("source-only-augmented", threshold=0.5) == before
-    for changed in ({"augment": "light"}, {"augment_end": 0.9}, {"augment_until": 0.9}, {"stage_steps": 2}):
-        assert path_of("source-only-augmented", **changed) != before, changed
-    supervised = path_of("source-only-augmented", classifier_stage="supervised")
-    assert path_of("source-only-augmented", classifier_stage="supervised", augment="light") != supervised
-    assert path_of("source-only", augment="light") == path_of("source-only")
 
 
 def test_a_finished_run_does_nothing_again(finished: Adaptation) -> None:
