@@ -64,7 +64,7 @@ class CoGANConfig(MethodConfig):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
         "fast": SHORT,
-        "full": {**SHORT, "steps": 4500},
+        "full": {**SHORT, "steps": 10_000},
     }
 
     def __post_init__(self) -> None:
