@@ -290,6 +290,21 @@ class TestWarnings:
         assert "the classes 'Cat' and 'cat' differ in case, accents or spacing only" in text
         assert "the classes 'cafe' and 'café' differ" in text
 
+    def test_domains_in_place_of_classes(self, make_folder: MakeFolder) -> None:
+        for domain in ("photos", "sketches"):
+            path = make_folder(f"benchmark/{domain}", ("cat", "dog", "elk"), 3).parent
+        text = words(open_domain(path, SMALL))
+        assert "each class has the folders cat, dog, elk in it" in text
+        assert f"photos, sketches domains, name one, such as {path / 'photos'}" in text
+        assert "has the folders" not in words(open_domain(path, SMALL, classes=("cat", "dog", "elk")))
+        make_folder("benchmark/photos", ("gnu",), 3)
+        assert "cat, dog, elk in it" in words(open_domain(path, SMALL))
+        make_folder("benchmark/sketches", ("gnu",), 3)
+        assert "cat, dog, elk, ... in it" in words(open_domain(path, SMALL))
+        for name in ("cat", "dog"):
+            shutil.rmtree(path / "sketches" / name)
+        assert "has the folders" not in words(open_domain(path, SMALL))
+
     def test_classes_in_one_split_only_and_with_few_images(self, make_folder: MakeFolder) -> None:
         make_folder("sets/train", ("cat", "dog"), 10)
         path = make_folder("sets/test", ("cat", "lynx"), 5).parent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -53,6 +54,7 @@ class Folder(OwnImages):
         self.passed_over = dict(listing.passed_over.most_common())
         self.warnings += listing.warnings
         self.split_folders = {shown(folder): split for folder, split in self.tree.splits.items()}
+        self.warnings += self._several_domains()
         if classes and not self.has_labels:
             deeper = sorted({part for file in files for part in file.parts[1:-1]} & set(classes))
             if deeper:
@@ -68,6 +70,22 @@ class Folder(OwnImages):
         below = sorted({Path(item.name).parts[0] for item in self.tree.items if len(Path(item.name).parts) > 2})
         advice = f" (are they below {self.path / below[0]}?)" if len(below) == 1 and not self.tree.splits else ""
         return f"a source needs at least two classes, one folder each{advice}"
+
+    def _several_domains(self) -> list[str]:
+        """Return a warning if the classes may be domains, in each of which the folders of the true classes lie."""
+        below = defaultdict[str, set[str]](set)
+        for item in self.tree.items:
+            if item.label and len(parts := Path(item.name).parts) > 2:
+                below[parts[0]].add(parts[1])
+        names = {item.label for item in self.tree.items if item.label}
+        common = set.intersection(*below.values()) if below else set()
+        if not self.is_source or self.tree.splits or below.keys() != names or len(names) < 2 or len(common) < 3:
+            return []
+        inside = ", ".join(map(shown, sorted(common)[:3]))
+        return [
+            f"each class has the folders {inside}{', ...' * (len(common) > 3)} in it: if those are the classes,"
+            f" and {', '.join(sorted(names)[:4])} domains, name one, such as {self.path / min(below)}"
+        ]
 
     @property
     def slug(self) -> str:
