@@ -102,6 +102,12 @@ def test_the_result_carries_its_protocol(finished: Adaptation) -> None:
 def test_evaluation_repeats_the_result(finished: Adaptation) -> None:
     measured = measure(Adaptation(finished.run.path))
     assert measured["accuracy"]["adapted"] == finished.run.result["accuracy"]
+    low, high = measured["interval"]
+    assert 0 <= low < measured["accuracy"]["adapted"]["mean"] < high <= 1
+    by_class = measured["by_class"].values()
+    assert sum(one["images"] for one in by_class) == measured["test_images"]
+    right = sum(one["images"] * one["accuracy"] for one in by_class)
+    assert right / measured["test_images"] == pytest.approx(measured["accuracy"]["adapted"]["mean"], abs=1e-5)
     assert measure(Adaptation(finished.run.path), "digits")["domain"] == "digits"
     with pytest.raises(DataError, match="no domain and no folder"):
         measure(finished, "nowhere")

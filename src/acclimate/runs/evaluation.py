@@ -72,9 +72,13 @@ class Classifier:
         found.encode = getattr(self.encode, "anew", self.encode)
         return found
 
+    def right(self, test: LabelledImages) -> list[Tensor]:
+        """Return whether each network's answers are right, bool ``[N]`` each."""
+        return [one.argmax(1) == test.labels for one in self.each_logits(test.pixels)]
+
     def accuracies(self, test: LabelledImages) -> list[float]:
         """Return each network's share of right answers."""
-        return [(one.argmax(1) == test.labels).float().mean().item() for one in self.each_logits(test.pixels)]
+        return [share(one) for one in self.right(test)]
 
 
 class BothDirections(Classifier):
@@ -110,9 +114,9 @@ class BothDirections(Classifier):
         """Return the probabilities of the image as it is, and of the redrawn one, float32 ``[N, classes]`` each."""
         return self.forth.probabilities(pixels), self.back.probabilities(self.redraw(pixels))
 
-    def accuracies(self, test: LabelledImages) -> list[float]:
-        """Return the share of right answers of the combination."""
-        return [(self.probabilities(test.pixels).argmax(1) == test.labels).float().mean().item()]
+    def right(self, test: LabelledImages) -> list[Tensor]:
+        """Return whether the combination's answers are right, bool ``[N]``, alone."""
+        return [self.probabilities(test.pixels).argmax(1) == test.labels]
 
 
 @torch.no_grad()
@@ -128,6 +132,19 @@ def predict_logits(classifier: nn.Module, pixels: Tensor, engine: Engine) -> Ten
         return found.float().cpu()
 
     return in_parts(logits, pixels, engine.at_once(EVALUATION_BATCH, pixels))
+
+
+def share(right: Tensor) -> float:
+    """Return the share of right answers, bool ``[N]``."""
+    return right.float().mean().item()
+
+
+def interval(accuracy: float, count: int) -> list[float]:
+    """Return Wilson's interval for the accuracy on all images like these, which holds it 95 times of 100."""
+    from scipy.stats import binomtest
+
+    found = binomtest(round(accuracy * count), count).proportion_ci(method="wilson")
+    return [round(float(found.low), 6), round(float(found.high), 6)]
 
 
 def summary(accuracies: Sequence[float], spread: str = "classifier seeds") -> dict[str, Any]:
