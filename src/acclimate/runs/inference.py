@@ -202,8 +202,8 @@ def measure(adaptation: Adaptation, domain: str | Path | None = None) -> dict[st
     Returns
     -------
     dict
-        ``domain``; ``test_images``; ``accuracy`` by classifier; of the run's own, ``interval``, in which 95 of 100 times
-        its accuracy on all such images lies, and ``by_class``, images and accuracy of each class that has some.
+        ``domain``; ``test_images``; ``accuracy`` by classifier; of the run's own, ``interval``, which holds its
+        accuracy on all such images 95 times of 100, and ``by_class``, images and accuracy of each class that has some.
 
     Raises
     ------
