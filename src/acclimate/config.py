@@ -135,12 +135,12 @@ class Config:
         the snapshots of the second half.
     augment
         How images are changed at random while classifiers are trained: none, as in the paper; light; symbols (digits,
-        letters, signs: colours and the like, never mirrored) or photos.
+        letters, signs: colours and the like, never mirrored) or photos (with MixUp in self-training).
     classifier
         The classifier's network: gta (the paper's, after GenToAdapt), dann, dann-bn (with batch norm), lenet; conv7 and
         conv7-wide, which learn best with self-training; or wrn-28-2, for a GPU. On a backbone: linear, or bottleneck.
     classifier_images
-        Images that the classifiers are trained on, the first so many; 0 for all.
+        Images that the classifiers are trained on, the first so many; 0 for all, as the augmented bars are.
     classifier_epochs
         Epochs of a classifier at most.
     classifier_batch_size
@@ -327,9 +327,9 @@ class StageConfig(Config):
     infomax_weight
         Weight of what the student's classes of target images tell: each sure, all classes used (arXiv:2002.08546).
     ramp_start
-        Step from which the teacher's labels count.
+        Step from which the teacher's labels count; a third of all steps at most.
     ramp_end
-        Step from which they count in full.
+        Step from which they count in full; three quarters of all steps at most.
     both_directions
         Classify a target image as it is and redrawn in the source's style, by two classifiers, and weigh their words
         without labels; for methods that redraw both ways.

@@ -47,7 +47,7 @@ def test_the_losses_are_the_papers(monkeypatch: pytest.MonkeyPatch) -> None:
         together = method.student(torch.cat([X, X, T, T]))
         alone = method.student(torch.cat([X, X]))
     mixed = mixing * together[:12] + (1 - mixing) * alone
-    source = F.cross_entropy(mixed[:6], LABELS) + F.cross_entropy(mixed[6:], LABELS)
+    source = (F.cross_entropy(mixed[:6], LABELS) + F.cross_entropy(mixed[6:], LABELS)) / 2
     on_source, on_target = mixed[:6].softmax(1), together[12:24].softmax(1)
     means = torch.lerp(torch.full((2, 3), 1 / 3), torch.stack([on_source.mean(0), on_target.mean(0)]), 1 / 128)
     aligned = on_target * means[0] / means[1]
@@ -73,7 +73,29 @@ def test_weight_and_learning_rate_over_the_training(monkeypatch: pytest.MonkeyPa
         phase.step(number)
     expected = [0, 0.146447, 0.5, 0.853553, 1, 1, 1, 1]
     assert weights == pytest.approx(expected, abs=1e-5)
-    assert rates[-1] == pytest.approx(0.1 * math.cos(7 / 16 * math.pi * 7 / 8))
+    assert rates[-1] == pytest.approx(0.1 * math.cos(math.acos(0.25) * 7 / 8))
+
+
+def test_statistics_are_those_of_batches_of_both_domains() -> None:
+    method = build(lr=1e-9)
+    method.policy = Policy()
+    norm = next(module for module in method.student.modules() if isinstance(module, torch.nn.BatchNorm2d))
+    seen: list[torch.Tensor] = []
+    norm.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
+    for _ in range(100):
+        method.step(torch.zeros_like(X), LABELS, T, 1.0)
+    together, alone = seen[-2:]
+    assert (len(together), len(alone)) == (36, 12)
+    assert norm.running_mean is not None
+    assert torch.allclose(norm.running_mean, together.mean((0, 2, 3)), atol=1e-3)
+    assert norm.momentum == 0.1
+
+
+def test_weights_alone_decay() -> None:
+    decaying, others = build().optimizers["student"].param_groups
+    assert (decaying["weight_decay"], others["weight_decay"]) == (1e-3, 0)
+    assert {one.ndim for one in decaying["params"]} == {2, 4}
+    assert {one.ndim for one in others["params"]} == {1}
 
 
 def test_the_means_move_slowly() -> None:

@@ -53,7 +53,7 @@ def test_the_losses_are_the_papers() -> None:
     kept = (taught.amax(1) > threshold).float()
     assert 0 < kept.mean() < 1
     mean = seen.mean(0)
-    balance = -(mean.log() / 3 + 2 / 3 * (1 - mean).log()).mean() * kept.mean()
+    balance = -(mean.log() / 3 + 2 / 3 * (1 - mean).log()).sum() * kept.mean()
     logged = method.step(X, LABELS, T)
     assert logged["source"].item() == pytest.approx(F.cross_entropy(logits, LABELS).item(), rel=1e-4)
     # student and teacher are the same network as yet, each on its own batch statistics: they agree

@@ -36,7 +36,7 @@ from acclimate.runs.inference import measure, predict_files, translate_files
 from acclimate.runs.kept import keep_samples
 from acclimate.training.locking import LockedError, locked
 from acclimate.training.state import load_tree, save_tree
-from helpers import TINY
+from helpers import TINY, tiny
 
 MakeFolder = Callable[..., Path]
 SMALL = TINY | {"repeats": 1, "target_only": False}
@@ -281,6 +281,12 @@ class TestExtension:
         assert pets_run.run.result["target"] == str(moved)
         code, _, err = run_cli("run", "--resume", pets_run.run.path, "--epochs=7")
         assert (code, "counts in steps: extend it with --steps" in err) == (2, True)
+
+    def test_a_method_whose_steps_are_not_its_last_phase(self, pets: tuple[Path, Path], tmp_path: Path) -> None:
+        settings = {name: value for name, value in tiny("cycada", repeats=1, batch_size=4).items() if name != "epochs"}
+        run = adapt(*pets, method="cycada", out=tmp_path / "run", **settings)
+        with pytest.raises(RunError, match="cycada cannot be extended: --steps does not set the length"):
+            extend(run.run, {"steps": 12})
 
     def test_a_stage_that_ended_by_itself_is_not_extended(self, pets: tuple[Path, Path], tmp_path: Path) -> None:
         settings = {"image_size": 8, "stage_steps": 6, "classifier_batch_size": 8, "target_batch_size": 8}

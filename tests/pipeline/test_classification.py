@@ -69,6 +69,14 @@ def test_a_dead_training_starts_again_from_other_weights(tmp_path: Path) -> None
     assert list(run.metrics())[-1]["val_accuracy"] > 0.5
 
 
+def test_one_image_to_validate_on_tells_no_dead_training() -> None:
+    one = training()
+    one.val = one.val.first(1)
+    one.step(0)
+    one.end_epoch()
+    assert one.restarts == 0
+
+
 def test_restarts_end() -> None:
     one = training()
     for expected in (1, 2, 3, 3):

@@ -294,6 +294,7 @@ def test_a_whole_backbone_is_tuned_from_its_head_and_goes_on_to_the_byte(
     train(phase, stopped.run, stopped.engine, stopped.config.seed, checkpoint_every=4)
     gone_on = weights_of(resume(stopped.run.path).run.model("adapted-0"))
     assert all(torch.equal(value, gone_on[name]) for name, value in tuned.items())
+    assert whole.run.result["accuracy"]["augment"] == "photos"  # which the whole backbone has learnt from
 
 
 def test_the_backbone_learns_at_a_tenth_of_the_rate(photos: Callable[..., Path], tmp_path: Path) -> None:

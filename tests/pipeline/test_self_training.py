@@ -123,6 +123,21 @@ def test_the_weight_rises_between_its_two_steps() -> None:
     assert [one._weight(step) for step in (0, 10, 15, 20, 500)] == [0, 0, 1, 2, 2]
 
 
+def test_a_short_training_learns_from_the_target_too() -> None:
+    one = stage(stage_steps=300, ramp_start=400, ramp_end=900)
+    assert [one._weight(step) for step in (100, 225, 299)] == [0, 1, 1]
+    assert stage(stage_steps=1200, ramp_start=400, ramp_end=900).ramp == (400, 900)
+
+
+def test_infomax_has_a_gradient_where_a_class_is_ruled_out() -> None:
+    logits = torch.tensor([[200.0, 0.0, 1.0], [200.0, 1.0, 0.0]], requires_grad=True)
+    value = self_training.infomax(logits)
+    value.backward()
+    assert value.item() == pytest.approx(0, abs=1e-6)
+    assert logits.grad is not None
+    assert torch.isfinite(logits.grad).all()
+
+
 def test_the_teacher_is_no_part_of_the_gradient_and_moves_towards_the_student() -> None:
     one = stage(ramp_start=0, ramp_end=1, threshold=0.0)
     before = {name: value.clone() for name, value in one.teacher.state_dict().items()}
@@ -208,7 +223,7 @@ def closely_watched(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 COLLAPSING: dict[str, Any] = {
-    "stage_steps": 200,
+    "stage_steps": 205,
     "align": False,
     "threshold": 0.0,
     "domain_statistics": False,
@@ -237,6 +252,7 @@ def test_a_collapse_is_seen_without_labels_and_undone(
         train(one.phase, run, Engine(), 0)
         (accuracy[name],) = Classifier([one.classifier], CLASSES, Engine()).accuracies(test)
         looks = [entry for entry in run.metrics("toy") if "classes" in entry]
+        assert looks[-1]["step"] == one.steps
         if guarded:
             assert looks[0]["strength"] == 1
             assert looks[-1]["strength"] == self_training.WEAKENED
@@ -321,6 +337,14 @@ def test_both_directions_are_weighed_without_labels_and_combined(tmp_path: Path)
     again = run.translator().back(test.pixels)
     assert again.shape == test.pixels.shape
     assert (again.float() - test.pixels.float()).abs().mean() > 1
+
+
+@pytest.mark.parametrize("augment", ["none", "light"])
+def test_both_directions_have_their_second_classifier(augment: str, tmp_path: Path) -> None:
+    settings = tiny("cyclegan", both_directions=True, classifier_stage="self-training", augment=augment)
+    settings |= {"stage_steps": 4, "target_only": False, "repeats": 1}
+    run = adapt("digits", "digits-m", preset="demo", out=tmp_path / "run", **settings)
+    assert set(run.run.result["directions"]["agreement"]) == {"forth", "back"}
 
 
 def test_the_stage_comes_after_a_method_that_decides_too(tmp_path: Path) -> None:

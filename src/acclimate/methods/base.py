@@ -152,6 +152,12 @@ class Method(nn.Module):
         Whether it is a choice among the runs of other methods.
     has_snapshots
         Whether it has networks of its own that adapt, and thus snapshots of them.
+    augments
+        Whether it learns from augmented images itself, as ``config.augment`` says; a classifier stage always does.
+    logs_discriminators
+        Whether its last phase, and no other, logs the accuracies of its discriminators, as ``D_..._accuracy``.
+    extendable
+        Whether more steps make its last phase longer, so that a run can go on beyond its end.
     takes_features
         Whether it works on a backbone's features as on images, because it asks nothing of an image but its classifier.
     kept
@@ -167,6 +173,9 @@ class Method(nn.Module):
     adapts: ClassVar[bool] = False
     chooses: ClassVar[bool] = False
     has_snapshots: ClassVar[bool] = False
+    augments: ClassVar[bool] = False
+    logs_discriminators: ClassVar[bool] = False
+    extendable: ClassVar[bool] = True
     takes_features: ClassVar[bool] = False
     kept: ClassVar[tuple[str, ...]] = ()
     optimizers: dict[str, torch.optim.Optimizer]
@@ -239,7 +248,7 @@ class Method(nn.Module):
         """
         steps = steps or batches.steps
         parts: dict[str, Stateful] = {"networks": self, **self.optimizers, **(state or {})}
-        every = max(1, steps // snapshots) if snapshots else 0
+        every = math.ceil(steps / snapshots) if snapshots else 0
         return Phase(name, steps, step, parts, batches.steps_per_epoch, None, self.weights, every)
 
     def _update(self, optimizer: str, loss: Tensor, clip: float = math.inf) -> None:

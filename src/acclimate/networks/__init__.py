@@ -14,7 +14,7 @@ from acclimate.networks.classifiers import (
     build_classifier,
 )
 from acclimate.networks.discriminators import NoisyDiscriminator, PooledDiscriminator
-from acclimate.networks.domain_statistics import DomainStatistics, measure_statistics
+from acclimate.networks.domain_statistics import DomainStatistics, measure_statistics, statistics_kept
 from acclimate.networks.initialisation import init_glorot, init_normal, parameter_count
 from acclimate.networks.patchgan import LargePatchGAN, PatchGAN
 from acclimate.networks.residual import ResidualGenerator
@@ -47,4 +47,5 @@ __all__ = [
     "open_backbone",
     "parameter_count",
     "register_backbone",
+    "statistics_kept",
 ]

@@ -47,6 +47,20 @@ def measure_statistics(
     return {f"{name}.{key}": value.clone() for name, norm in norms.items() for key, value in norm.named_buffers()}
 
 
+@contextmanager
+def statistics_kept(network: nn.Module) -> Iterator[None]:
+    """Let a network's batch norms in training mode use a batch's statistics without taking note of them."""
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    before = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, before, strict=True):
+            norm.momentum = momentum
+
+
 class DomainStatistics:
     """A second set of running statistics for a network's batch norms, those of the source.
 

@@ -145,7 +145,7 @@ class ClassifierTraining:
         labels = self.val.labels.to(logits.device)
         loss = F.cross_entropy(logits, labels).item()
         accuracy = (logits.argmax(1) == labels).float().mean().item()
-        dead = bool((logits - logits[0]).abs().max() < 1e-3)
+        dead = len(logits) > 1 and bool((logits - logits[0]).abs().max() < 1e-3)
         loss, accuracy, dead = self.engine.processes.agree((loss, accuracy, dead))
         if dead and self.restarts < MAX_RESTARTS:
             self.restarts += 1

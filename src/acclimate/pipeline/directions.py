@@ -25,7 +25,8 @@ def weigh_directions(adaptation: Adaptation) -> None:
     if not adaptation.uses_both_directions or adaptation.run.directions.exists():
         return
     pixels = adaptation.data.target_train.first(SAMPLE).pixels
-    forth, back = adaptation.both_directions().both_probabilities(pixels)
+    with adaptation.alone():
+        forth, back = adaptation.both_directions().both_probabilities(pixels)
     agreed: dict[str, Any] = {
         name: round(agreement(one, (forth + back) / 2), 6) for name, one in (("forth", forth), ("back", back))
     }

@@ -6,12 +6,11 @@ from dataclasses import asdict
 from typing import Any
 
 from acclimate.data.sets import LabelledImages
-from acclimate.pipeline.environment import environment
 from acclimate.pipeline.evidence import Evidence
 from acclimate.runs.adaptation import Adaptation
 from acclimate.runs.directory import Run
 from acclimate.runs.evaluation import summary
-from acclimate.runs.kinds import KINDS, Kind, has_augmented_bars, is_paper_stage, recipe
+from acclimate.runs.kinds import KINDS, Kind, has_augmented_bars, is_paper_stage, recipe, tuning_recipe
 from acclimate.training.state import load_tree, read_json
 from acclimate.trust.estimators import calibration_error, matching_temperature, tempered
 from acclimate.trust.forecast import forecast_accuracy, recommend
@@ -65,7 +64,6 @@ def build_result(adaptation: Adaptation) -> dict[str, Any]:
         },
         "config": asdict(adaptation.config),
         **_costs(adaptation),
-        **environment(adaptation.engine),
     }
 
 
@@ -75,6 +73,8 @@ def _measured(adaptation: Adaptation, kind: Kind, test: LabelledImages) -> dict[
     if is_paper_stage(adaptation.config):
         return found
     trained = recipe(adaptation.config, kind)
+    if kind == "adapted" and trained.tune == "all":
+        trained = tuning_recipe(trained)
     return found | {"classifier": trained.classifier, "augment": trained.augment}
 
 

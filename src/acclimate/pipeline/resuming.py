@@ -103,6 +103,9 @@ def _check_length(adaptation: Adaptation, name: str, value: int) -> None:
         raise RunError(f"{run.path} chose among candidates: it has a budget, no {_flag(name)}")
     if old < 0 or not fits:
         raise RunError(f"{run.path}: {adaptation.method_class.name}, as it is set here, has no {_flag(name)}")
+    if not of_stage and not adaptation.method_class.extendable:
+        reason = f"{_flag(name)} does not set the length of its last phase"
+        raise RunError(f"{run.path}: {adaptation.method_class.name} cannot be extended: {reason}")
     if name == "epochs" and vars(config).get("steps"):
         raise RunError(f"{run.path} counts in steps: extend it with --steps")
     phases = adaptation.training_names("adapted") if of_stage else _method_phases(run)

@@ -46,6 +46,9 @@ RULES: Mapping[str, float] = {
 }
 """Every score that can choose, and its sign: 1 where more is better."""
 
+OF_CLASSES = ("entropy", "information", "density", "class-balance", "consensus")
+"""The scores of what a classifier says of target images."""
+
 SAMPLE = 2_000
 """Images a domain that scores are computed on."""
 
@@ -88,6 +91,17 @@ def choose(table: Mapping[int, Mapping[str, float]], rule: str) -> int:
     return max(table, key=lambda step: (RULES[rule] * table[step][rule], step))
 
 
+def rules_of(method: type[Method]) -> list[str]:
+    """Return the rules that a method's snapshots can be chosen by: those that it has the scores of."""
+    known = {"last"}
+    if method.has_snapshots:
+        known.update(OF_CLASSES)
+        known.update(["kid", "fid"] if method.translates else [])
+        known.update(["source-cycle", "target-cycle"] if method.translates_back else [])
+        known.update(["discriminator-band"] if method.logs_discriminators else [])
+    return [rule for rule in RULES if rule in known]
+
+
 def check_rule(rule: str) -> None:
     """Refuse an unknown rule.
 
@@ -103,7 +117,7 @@ def check_rule(rule: str) -> None:
 def candidates(run: Run) -> list[int]:
     """Return the steps of the snapshots that may be chosen: those of the second half of training."""
     steps = list(run.snapshots())
-    return steps[len(steps) // 2 :]
+    return [step for step in steps if 2 * step > steps[-1]]
 
 
 def select(adaptation: Adaptation, rule: str) -> int:
@@ -185,7 +199,8 @@ class _Judgement:
             found |= {"kid": scores.kernel_inception_distance(*features), "fid": scores.frechet_distance(*features)}
             if self.method.translates_back:
                 found |= self._cycles(translated, classifier, probabilities)
-        if accuracies := self._discriminator_accuracies():
+        accuracies = self._discriminator_accuracies() if self.method.logs_discriminators else []
+        if accuracies:
             found["discriminator-band"] = scores.band_distance(accuracies)
         weights = {} if self.method.classifies else {"classifier": classifier.state_dict()}
         return {"scores": found, "predictions": probabilities.argmax(1), **weights}

@@ -26,6 +26,7 @@ from acclimate.training.batches import Batches
 from acclimate.training.engine import Engine, seed_for
 from acclimate.training.feed import Feed
 from acclimate.training.loop import Phase, Stateful
+from acclimate.training.losses import entropy
 from acclimate.training.replay import Replayed
 from acclimate.training.updates import WeightAverage, copy_of, lay_out_as_parameters
 from acclimate.trust.scores import effective_classes
@@ -205,7 +206,10 @@ class SelfTraining:
         self.student.train()
         loss, values = self._losses(x, labels, t, pseudo)
         if pseudo is not None and weight is not None:
-            loss = loss + weight * (values["target"] + self.config.infomax_weight * values["infomax"])
+            learnt = values["target"]
+            if self.config.infomax_weight:
+                learnt = learnt + self.config.infomax_weight * values["infomax"]
+            loss = loss + weight * learnt
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         return {"loss": loss, **values}
@@ -231,9 +235,14 @@ class SelfTraining:
         rising = max(1, min(WARM_UP, self.steps // 4))
         return min(1.0, (number + 1) / rising) * falling_cosine(number / self.steps)
 
+    @property
+    def ramp(self) -> tuple[int, int]:
+        """The steps from which the teacher's labels count, and count in full: soon enough in a short training too."""
+        return min(self.config.ramp_start, self.steps // 3), min(self.config.ramp_end, 3 * self.steps // 4)
+
     def _weight(self, number: int) -> float:
         """Return w at a step."""
-        start, end = self.config.ramp_start, self.config.ramp_end
+        start, end = self.ramp
         share = min(1.0, max(0.0, (number - start) / max(1, end - start)))
         return self.config.pseudo_weight * self.guard.strength * share
 
@@ -298,7 +307,7 @@ class SelfTraining:
         counts = torch.bincount(seen.argmax(1), minlength=len(self.classes)).float()
         found = group.agree({"classes": effective_classes(counts), "confidence": seen.amax(1).mean().item()})
         stop = False
-        if self.done >= self.config.ramp_start and self.guard.sees_collapse(found["classes"]):
+        if self.done >= self.ramp[0] and self.guard.sees_collapse(found["classes"]):
             classes, most = found["classes"], self.guard.most
             stop = not self.guard.weaken()
             if self.guard.good is not None:
@@ -325,7 +334,7 @@ def infomax(logits: Tensor) -> Tensor:
     ``logits``: float ``[N, K]``.
     """
     probabilities = logits.softmax(1)
-    of_each, of_all = torch.special.entr(probabilities), torch.special.entr(probabilities.mean(0))
+    of_each, of_all = entropy(probabilities), entropy(probabilities.mean(0))
     result: Tensor = of_each.sum(1).mean() - of_all.sum()
     return result
 

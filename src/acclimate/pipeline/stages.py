@@ -19,6 +19,7 @@ from acclimate.pipeline.auto import choose_candidate
 from acclimate.pipeline.bars import bar_path
 from acclimate.pipeline.classification import ClassifierTraining
 from acclimate.pipeline.directions import weigh_directions
+from acclimate.pipeline.environment import environment
 from acclimate.pipeline.result import build_result
 from acclimate.pipeline.selection import select
 from acclimate.pipeline.self_training import SelfTraining
@@ -246,12 +247,14 @@ def _finish(adaptation: Adaptation) -> dict[str, Any]:
     path = adaptation.run.path
     if (path / "result.json").exists():
         return adaptation.run.result
-    if adaptation.method_class.translates:
-        run_samples(adaptation, path / "figures" / "samples.png")
-    if adaptation.own_kind == "adapted":
-        familiarity(adaptation)
-    result = build_result(adaptation)
+    with adaptation.alone():
+        if adaptation.method_class.translates:
+            run_samples(adaptation, path / "figures" / "samples.png")
+        if adaptation.own_kind == "adapted":
+            familiarity(adaptation)
+        result = build_result(adaptation)
     keep_samples(adaptation.source, adaptation.run.samples("source"), labelled=True)
     keep_samples(adaptation.target, adaptation.run.samples("target"), labelled=False)
+    result |= environment(adaptation.engine)
     write_json(path / "result.json", result)
     return result

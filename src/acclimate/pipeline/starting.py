@@ -20,6 +20,7 @@ from acclimate.methods import find_config, find_method
 from acclimate.methods.unet_config import UNetConfig
 from acclimate.networks import open_backbone
 from acclimate.pipeline.choice import PHOTO_SIDE, Choice, choose, typical_side
+from acclimate.pipeline.compatibility import check_together
 from acclimate.pipeline.result import SCHEMA
 from acclimate.progress import say
 from acclimate.runs.adaptation import Adaptation
@@ -46,7 +47,8 @@ def start(
     method, preset = choice.method, choice.preset
     config_class = find_config(method)
     asked = config_class.preset(preset, **settings)
-    config = with_backbone(asked, method)
+    check_together(asked, find_method(method))
+    config = with_backbone(asked)
     if config.classes:
         config = replace(config, classes=read_class_rules(config.classes))
     _warn_of_size(source, config, choice)
@@ -105,6 +107,8 @@ def _check_trainable(name: str, domain: Domain) -> None:
     if not (sizes := domain.sizes())["train"]:
         found = ", ".join(f"{count:,} {split}" for split, count in sizes.items() if count)
         raise DataError(f"the {name} {domain.name} has no images for training, only {found}: see acclimate data show")
+    if sizes["train"] < 2:
+        raise DataError(f"the {name} {domain.name} has one image for training; two are the least")
 
 
 def _check_batch(config: MethodConfig, name: str, domain: Domain) -> None:
@@ -126,18 +130,16 @@ def _warn_of_size(source: Any, config: Config, choice: Choice) -> None:
         )
 
 
-def with_backbone(config: Config, method: str) -> Config:
+def with_backbone(config: Config) -> Config:
     """Return the settings with the backbone's own image size, unless they have another, and its interpolation.
 
     Raises
     ------
     AcclimateError
-        There is no such backbone, or the method works on images alone.
+        There is no such backbone.
     """
     if not config.backbone:
         return config
-    if not (find_method(method).takes_features or find_method(method).translates):
-        raise AcclimateError(f"{method} works on images, not on a backbone's features: leave out --backbone")
     backbone = open_backbone(config.backbone, config.weights)
     return replace(config, image_size=config.image_size or backbone.image_size, interpolation=backbone.interpolation)
 

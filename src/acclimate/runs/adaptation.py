@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import fields, replace
 from functools import cached_property, partial
 from html import escape
@@ -25,7 +25,7 @@ from acclimate.runs.directory import Run
 from acclimate.runs.evaluation import BothDirections, Classifier
 from acclimate.runs.features import Encoders, FeatureStore, Set
 from acclimate.runs.kept import DomainName, DomainRecord, Kept, read_records
-from acclimate.runs.kinds import KINDS, Kind, is_paper_stage, recipe, self_trains
+from acclimate.runs.kinds import KINDS, Kind, has_augmented_bars, recipe, self_trains
 from acclimate.runs.shown import as_html
 from acclimate.runs.translation import Translator
 from acclimate.training.engine import Engine, seed_for
@@ -279,6 +279,16 @@ class Adaptation:
         asked = isinstance(self.config, StageConfig) and self.config.both_directions
         return asked and self.method_class.translates_back
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Compute without the other processes in this context: what one of them does by itself."""
+        together = self.engine
+        self.engine = together.alone()
+        try:
+            yield
+        finally:
+            self.engine = together
+
     def build_method(self) -> Method:
         """Return the method with fresh weights, seeded."""
         with self.engine.seeded(seed_for(self.config.seed, "method")):
@@ -363,7 +373,7 @@ class Adaptation:
             with self.engine.seeded(seed):
                 return translator.back(pixels)
 
-        back = self._classifier("source-only" if is_paper_stage(self.config) else "source-only-augmented")
+        back = self._classifier("source-only-augmented" if has_augmented_bars(self.config) else "source-only")
         return BothDirections(self._classifier("adapted"), back, redraw, weight)
 
     def chosen(self) -> tuple[Adaptation, Kind]:

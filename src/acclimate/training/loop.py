@@ -59,7 +59,7 @@ class Phase:
     steps_per_epoch
         For :attr:`end_epoch` and the logs.
     end_epoch
-        Called after each epoch; returns numbers to log and whether to stop.
+        Called after each epoch, and at the end; returns numbers to log and whether to stop.
     snapshot
         Returns the weights worth keeping at intervals.
     snapshot_every
@@ -147,9 +147,10 @@ def train(
             log.add(phase.step(done))
             done += 1
             bar.advance()
-            ends_epoch, interrupted = done % phase.steps_per_epoch == 0, is_stopped()
-            saves = done % checkpoint_every == 0 or done == phase.steps
-            snaps = phase.snapshot_every > 0 and (done % phase.snapshot_every == 0 or done == phase.steps)
+            ends, interrupted = done == phase.steps, is_stopped()
+            ends_epoch = ends or done % phase.steps_per_epoch == 0
+            saves = ends or done % checkpoint_every == 0
+            snaps = phase.snapshot_every > 0 and (ends or done % phase.snapshot_every == 0)
             if done % log_every == 0 or ends_epoch or saves or snaps:
                 bar.note(log.write(done))
                 _average_buffers(phase, group)

@@ -27,6 +27,12 @@ def bce(logits: Tensor, label: float) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, label))
 
 
+def entropy(probabilities: Tensor) -> Tensor:
+    """-p log p of each, float32 of any shape in [0, 1]; at 0, where its slope is infinite, it has none."""
+    result: Tensor = torch.special.entr(probabilities.clamp(min=1e-30))
+    return result
+
+
 def total_variation(images: Tensor) -> Tensor:
     """Mean length of the pixel gradient of images ``[N, C, H, W]`` (Taigman et al., arXiv:1611.02200, L_TV)."""
     images = images.float()

@@ -18,7 +18,7 @@ class AdaMatchConfig(MethodConfig):
     target_share
         Target images a step, as a multiple of the source's.
     weight_decay
-        L2 penalty on all weights.
+        L2 penalty on the weights of convolutions and of the last layer.
     ema
         Decay of the running average of the weights, which is the result.
     threshold

@@ -13,9 +13,13 @@ from torch import Tensor
 from acclimate.data.augmentation import POLICIES
 from acclimate.methods.adamatch.config import AdaMatchConfig
 from acclimate.methods.base import AdaptationData, DomainBatches, Method, Task
+from acclimate.networks import statistics_kept
 from acclimate.training.engine import Engine
 from acclimate.training.loop import Phase, Stateful
 from acclimate.training.updates import WeightAverage
+
+LAST_RATE = 0.25
+"""Share of the learning rate that is left at the end."""
 
 
 class AdaMatch(Method):
@@ -25,21 +29,23 @@ class AdaMatch(Method):
 
         z'  = f([x_w; x_s; t_w; t_s]),   z'' = f([x_w; x_s]),   z = u z' + (1 - u) z'' on source images, u ~ U(0, 1),
         q   = normalise(softmax(z'(t_w)) * mean softmax(z(x_w)) / mean softmax(z'(t_w))),
-        L   = E[CE(z(x_w), y)] + E[CE(z(x_s), y)]
+        L   = (E[CE(z(x_w), y)] + E[CE(z(x_s), y)]) / 2
               + mu E[1(max q >= c) CE(z'(t_s), argmax q)],   c = threshold * E[max softmax(z(x_w))],
 
     mu rising from 0 to 1 over the first half by a cosine. The means are running ones; q has no gradient. The running
-    average of the weights is the result. Views are ``[N, C, H, W]`` about [-1, 1].
+    average of the weights is the result; batch norm's running statistics are those of the batches that hold both
+    domains. Views are ``[N, C, H, W]`` about [-1, 1]. Where paper and code differ, as in the half and in that labels
+    are hard, it is the authors' code.
 
-    Departures from the paper: views are those of the policy here, pseudo-labels are hard, as in a public reproduction,
-    where the paper leaves them soft, and batch norm's running statistics are averaged like the weights.
+    Departures from that code: views are those of the policy here, both means stretch over ``memory`` batches with
+    weights that fall, and batch norm's running statistics are averaged like the weights.
 
     When it fails: as ``self-training`` does, which has each domain's statistics of batch norm apart; with statistics in
     common a domain that looks very different pulls both off.
     """
 
     name = "adamatch"
-    classifies = True
+    classifies = augments = True
     kept = ("classifier",)
 
     def __init__(self, config: AdaMatchConfig, task: Task, engine: Engine) -> None:
@@ -51,11 +57,10 @@ class AdaMatch(Method):
         self.classifier = self.average.networks[0]
         self.policy = POLICIES[config.augment]
         self.means = RunningMeans(len(task.classes), config.memory, engine)
-        self.optimizers = {
-            "student": torch.optim.SGD(
-                self.student.parameters(), config.lr, 0.9, nesterov=True, weight_decay=config.weight_decay, fused=True
-            )
-        }
+        weights = [one for one in self.student.parameters() if one.ndim > 1]
+        others = [one for one in self.student.parameters() if one.ndim <= 1]
+        groups: list[dict[str, Any]] = [{"params": weights, "weight_decay": config.weight_decay}, {"params": others}]
+        self.optimizers = {"student": torch.optim.SGD(groups, config.lr, 0.9, fused=True)}
 
     def phases(self, data: AdaptationData) -> list[Phase]:
         config = self.config
@@ -64,7 +69,7 @@ class AdaMatch(Method):
 
         def step(number: int) -> Mapping[str, Tensor]:
             progress = number / batches.steps
-            self._set_lr(config.lr * math.cos(7 / 16 * math.pi * progress))
+            self._set_lr(config.lr * math.cos(math.acos(LAST_RATE) * progress))
             return self.step(*batches[number], weight=0.5 - math.cos(min(math.pi, 2 * math.pi * progress)) / 2)
 
         state: dict[str, Stateful] = {"average": self.average, "means": self.means}
@@ -77,13 +82,14 @@ class AdaMatch(Method):
         target = torch.cat([self.policy.weak(t), self.policy.of_target().strong(t)])
         with self.engine.autocast():
             together = self.student(torch.cat([source, target])).float()
-            alone = self.student(source).float()
+            with statistics_kept(self.student):
+                alone = self.student(source).float()
         mixed = torch.lerp(alone, together[: len(source)], torch.rand_like(alone))
         weak, strong = mixed.split(len(x))
         on_weak, on_strong = together[len(source) :].split(len(t))
         chosen, kept = self._pseudo_labels(weak.detach().softmax(1), on_weak.detach().softmax(1))
         losses = {
-            "source": F.cross_entropy(weak, labels) + F.cross_entropy(strong, labels),
+            "source": (F.cross_entropy(weak, labels) + F.cross_entropy(strong, labels)) / 2,
             "target": (F.cross_entropy(on_strong, chosen, reduction="none") * kept).mean(),
         }
         self._update("student", losses["source"] + weight * losses["target"])

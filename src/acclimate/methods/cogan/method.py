@@ -46,7 +46,7 @@ class CoGAN(Method):
     """
 
     name = "cogan"
-    classifies = True
+    classifies = logs_discriminators = True
     kept = ("D",)
 
     def __init__(self, config: CoGANConfig, task: Task, engine: Engine) -> None:

@@ -47,6 +47,7 @@ class CyCADA(CycleGAN):
 
     name = "cycada"
     classifies = True
+    logs_discriminators = extendable = False  # its last phase is ADDA's, of a length of its own
 
     def __init__(self, config: CyCADAConfig, task: Task, engine: Engine) -> None:
         super().__init__(config, task, engine)

@@ -44,8 +44,8 @@ class CycleConfig(UNetConfig):
     identity_share
         The same of the identity terms.
     discriminator_ceiling
-        Accuracy on a batch above which a discriminator rests for the step: keeps it in the band that the paper found
-        healthy, 0.6 to 0.8; 1 never rests.
+        Accuracy on a batch above which a discriminator learns nothing from it, so that only Adam's momentum moves it:
+        keeps it in the band that the paper found healthy, 0.6 to 0.8; 1 never rests.
     training_noise
         Standard deviation of texture-like noise on the source images that G redraws in training, in units of [-1, 1];
         F is to give back the source without it. So G takes from the noise what the source does not say, such as the

@@ -54,8 +54,7 @@ class CycleGAN(Method):
     """
 
     name = "cyclegan"
-    translates = True
-    translates_back = True
+    translates = translates_back = logs_discriminators = True
 
     def __init__(self, config: CycleConfig, task: Task, engine: Engine) -> None:
         super().__init__(config, task, engine)

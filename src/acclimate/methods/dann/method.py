@@ -33,8 +33,9 @@ class DANN(Method):
     is FC100, ReLU, one logit on the flattened features.
 
     Departures from the paper: the classifier is the one that all methods here share (``--classifier dann`` is the
-    paper's for MNIST); images are scaled instead of mean-subtracted. The paper does not say how long it trains; 100
-    epochs are those of the recipe that the preset strong follows.
+    paper's for MNIST); images are scaled instead of mean-subtracted; batch norm in y sees the source alone, also where
+    that in f sees both domains. The paper does not say how long it trains; 100 epochs are those of the recipe that the
+    preset strong follows.
 
     When it fails: it aligns the domains as wholes, whatever the classes. Where these come in other shares, or a good
     backbone already reads the target, it makes things worse: from PACS's paintings to its photos 89 % instead of 96.

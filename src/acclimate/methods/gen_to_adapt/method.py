@@ -42,7 +42,7 @@ class GenToAdapt(Method):
     """
 
     name = "gen-to-adapt"
-    classifies = True
+    classifies = logs_discriminators = True
     kept = ("F", "C")
 
     def __init__(self, config: GenToAdaptConfig, task: Task, engine: Engine) -> None:

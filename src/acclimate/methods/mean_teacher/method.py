@@ -22,9 +22,9 @@ class MeanTeacher(Method):
 
     With views a, a' of a target image t and source images x with labels y (arXiv:1706.05208, section 3),
 
-        L = E[CE(f(x), y)] + w (E[m |f(a) - g(a')|^2] + b E[m] E_k[BCE(mean f(a)_k, 1/K)]),
+        L = E[CE(f(x), y)] + w (E[m |f(a) - g(a')|^2] + b E[m] sum_k BCE(mean f(a)_k, 1/K)),
 
-    m = 1(max g(a') > threshold), probabilities f and g; the square and BCE are means over the K classes. Each domain
+    m = 1(max g(a') > threshold), probabilities f and g; the square is a mean over the K classes. Each domain
     goes through the network apart and so has its own batch statistics; the teacher runs in training mode, on target
     images alone, so that its statistics are the target's. The teacher is the result. Images are ``[N, C, H, W]`` in
     [-1, 1].
@@ -36,7 +36,7 @@ class MeanTeacher(Method):
     """
 
     name = "mean-teacher"
-    classifies = True
+    classifies = augments = True
     kept = ("classifier",)
 
     def __init__(self, config: MeanTeacherConfig, task: Task, engine: Engine) -> None:
@@ -75,7 +75,7 @@ class MeanTeacher(Method):
         losses = {
             "source": F.cross_entropy(logits, labels),
             "consistency": ((seen - taught).square().mean(1) * kept).mean(),
-            "balance": F.binary_cross_entropy(seen.mean(0).clamp(1e-6, 1 - 1e-6), even) * kept.mean(),
+            "balance": F.binary_cross_entropy(seen.mean(0).clamp(1e-6, 1 - 1e-6), even, reduction="sum") * kept.mean(),
         }
         differing = losses["consistency"] + config.balance_weight * losses["balance"]
         self._update("student", losses["source"] + config.consistency_weight * differing)

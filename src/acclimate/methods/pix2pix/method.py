@@ -36,7 +36,7 @@ class Pix2Pix(Method):
     """
 
     name = "pix2pix"
-    translates = True
+    translates = logs_discriminators = True
 
     def __init__(self, config: Pix2PixConfig, task: Task, engine: Engine) -> None:
         super().__init__(config, task, engine)

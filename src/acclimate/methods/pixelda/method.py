@@ -39,7 +39,7 @@ class PixelDA(Method):
     """
 
     name = "pixelda"
-    translates = classifies = True
+    translates = classifies = logs_discriminators = True
     kept = ("G", "T")
 
     def __init__(self, config: PixelDAConfig, task: Task, engine: Engine) -> None:

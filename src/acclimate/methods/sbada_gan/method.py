@@ -44,7 +44,7 @@ class SBADAGAN(Method):
     """
 
     name = "sbada-gan"
-    translates = translates_back = classifies = True
+    translates = translates_back = classifies = logs_discriminators = True
     kept = ("G_st", "G_ts", "C_s", "C_t")
 
     def __init__(self, config: SBADAGANConfig, task: Task, engine: Engine) -> None:

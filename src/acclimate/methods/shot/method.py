@@ -16,6 +16,7 @@ from acclimate.training.batches import Batches
 from acclimate.training.engine import Engine, seed_for
 from acclimate.training.feed import Feed
 from acclimate.training.loop import Phase, Stateful
+from acclimate.training.losses import entropy
 
 PART = 500
 """Target images that are labelled at once."""
@@ -91,8 +92,8 @@ class SHOT(Method):
             logits = self.classifier(t).float()
         classes = logits.softmax(1)
         losses = {
-            "entropy": torch.special.entr(classes).sum(1).mean(),
-            "diversity": torch.special.entr(classes.mean(0)).sum(),
+            "entropy": entropy(classes).sum(1).mean(),
+            "diversity": entropy(classes.mean(0)).sum(),
             "pseudo": F.cross_entropy(logits, labels),
         }
         self._update("features", losses["entropy"] - losses["diversity"] + self.config.pseudo_weight * losses["pseudo"])
