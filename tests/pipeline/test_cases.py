@@ -283,7 +283,7 @@ class TestExtension:
         assert (code, "counts in steps: extend it with --steps" in err) == (2, True)
 
     def test_a_method_whose_steps_are_not_its_last_phase(self, pets: tuple[Path, Path], tmp_path: Path) -> None:
-        settings = {name: value for name, value in tiny("cycada", repeats=1, batch_size=4).items() if name != "epochs"}
+        settings = tiny("cycada", repeats=1, target_only=False, batch_size=4, feature_batch_size=4)
         run = adapt(*pets, method="cycada", out=tmp_path / "run", **settings)
         with pytest.raises(RunError, match="cycada cannot be extended: --steps does not set the length"):
             extend(run.run, {"steps": 12})

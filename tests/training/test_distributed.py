@@ -230,3 +230,32 @@ def test_methods_with_pools_and_batch_norm_resume_as_an_unbroken_run(method: str
     for network, weights in whole.items():
         for name, weight in weights.items():
             assert torch.equal(weight, again[network][name]), name
+
+
+ON_FEATURES = """
+import sys
+import torch
+from acclimate import adapt
+from acclimate.networks import Backbone, register_backbone
+from acclimate.pipeline import stages
+from acclimate.training.distributed import joined, processes
+
+register_backbone("pixels", Backbone(torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(4), torch.nn.Flatten()), 16))
+build = stages.build_result
+stages.build_result = lambda adaptation: print(f"process {processes().rank} measures") or build(adaptation)
+short = {"stage_steps": 6, "target_batch_size": 32, "classifier_batch_size": 32, "classifier_epochs": 1}
+with joined("cpu"):
+    run = adapt("digits", "digits-m", method="self-training", preset="photos", backbone="pixels", image_size=16,
+                share_bars=False, target_only=False, out=sys.argv[1], **short)
+    print(f"process {processes().rank} has {run.run.result['processes']}")
+"""
+
+
+def test_the_first_process_alone_measures_a_run_on_features(tmp_path: Path) -> None:
+    script = tmp_path / "features.py"
+    script.write_text(ON_FEATURES)
+    said = finish(torchrun(2, str(script), str(tmp_path / "run")))
+    assert said.count("measures") == 1
+    assert "process 0 measures" in said
+    assert "process 0 has 2" in said
+    assert "process 1 has 2" in said
