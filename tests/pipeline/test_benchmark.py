@@ -145,6 +145,8 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
         matrix(tmp_path, "cyclegun")
     with pytest.raises(AcclimateError, match="Did you mean 'steps'"):
         matrix(tmp_path, "cyclegan", stepz="3")
+    with pytest.raises(AcclimateError, match="dann learns from images as they are"):
+        matrix(tmp_path, "cyclegan", "dann", augment="light")
     with pytest.raises(AcclimateError, match="int expected"):
         typed_settings(CycleGANConfig, {"steps": "many"})
     assert typed_settings(CycleGANConfig, {"steps": "3", "strict": "true", "lr": "1e-3"}) == {

@@ -24,6 +24,7 @@ from acclimate.data.listing import as_path
 from acclimate.errors import AcclimateError, InterruptedRunError, did_you_mean
 from acclimate.methods import find_config, find_method, method_names
 from acclimate.pipeline.children import run_child
+from acclimate.pipeline.compatibility import check_together
 from acclimate.pipeline.starting import start
 from acclimate.progress import clock, progress, say
 from acclimate.training.locking import LockedError, locked
@@ -76,13 +77,13 @@ class Matrix:
     options: Mapping[str, str]
 
     def __post_init__(self) -> None:
-        for method in self.methods:
-            find_method(method)
-            find_config(method).preset(self.preset)
         known = {item.name for method in method_names() for item in fields(find_config(method))}
         for name in self.settings:
             if name not in known:
                 raise AcclimateError(f"no method has a setting {name!r}.{did_you_mean(name, known)}")
+        for method in self.methods:
+            kind, config = find_method(method), find_config(method)
+            check_together(config.preset(self.preset, **typed_settings(config, self.changes(method))), kind)
         if self.seeds < 1:
             raise AcclimateError(f"--seeds must be at least 1, not {self.seeds}")
         for cell in self.cells():
