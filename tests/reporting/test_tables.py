@@ -3,6 +3,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -189,6 +191,10 @@ def test_what_brings_what_has_the_tables_numbers() -> None:
     rows = [[cell.strip(" *") for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ")]
     table = {row[0]: [cell.split()[0] for cell in row[1:]] for row in rows if len(row) == 4 and row[0] != "method"}
     said = " ".join(text.partition("**What brings what**")[2].split())
+
+    def whole(cells: list[str]) -> str:  # as a pattern: what is shown as 96.5 is 96 or 97
+        return " / ".join(f"({math.floor(float(cell) + 0.5)}|{math.ceil(float(cell) - 0.5)})" for cell in cells)
+
     systems = (
         "source-only gta",
         "cyclegan short",
@@ -198,10 +204,8 @@ def test_what_brings_what_has_the_tables_numbers() -> None:
         "cyclegan fast",
     )
     for system in systems:
-        shares = " / ".join(f"{float(table[system][column]):.0f}" for column in (0, 1, 2))
-        assert shares in said, f"{system}: {shares}"
-    redrawn = table["pixelda fast, self-trained, stage steps 1200"]
-    assert f"one thread, {' / '.join(f'{float(share):.0f}' for share in redrawn)}." in said
+        assert re.search(whole(table[system]), said), system
+    assert re.search(f"CycleGAN and {whole(table['pixelda fast, self-trained, stage steps 1200'])} with PixelDA", said)
     alone, both = [], []
     for target in ("mnist-m", "usps"):
         one = json.loads((ROOT / f"docs/results/mnist-{target}-cyclegan-fast-directions-2.json").read_text())
@@ -216,8 +220,9 @@ def test_the_readme_has_the_figures_of_the_forecast() -> None:
     text = " ".join((ROOT / "README.md").read_text().split())
     assert f"it is off by {figures['mean_error']:.1f} points on average" in text
     assert f"its interval holds the truth in {100 * figures['held']:.0f} of 100 cases" in text
-    lost = f"lost at most {figures['worst_harm']:.1f} points against the classifier without adaptation"
-    assert f"{lost} over {figures['runs']} runs, and {figures['mean_regret']:.1f} points against the better" in text
+    assert f"Over {figures['runs']} runs, following the recommendation" in text
+    lost = f"cost at most {figures['worst_harm']:.1f} points against the classifier without adaptation"
+    assert f"{lost}, and {figures['mean_regret']:.1f} points on average against the better" in text
 
 
 def test_the_readme_has_the_minutes_to_an_accuracy() -> None:

@@ -102,7 +102,7 @@ def table(
     format
         markdown, csv or latex (booktabs).
     into
-        A Markdown file whose part between <!-- results --> and <!-- /results --> becomes the table.
+        A Markdown file whose part between the HTML comments "results" and "/results" becomes the table.
     """
     from acclimate.reporting.tables import insert, list_table, matrix_table, read_results
 

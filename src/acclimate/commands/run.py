@@ -28,7 +28,27 @@ HOW = (
     " Each has settings of its own: --method NAME --help."
 )
 
+PRESETS = {
+    "paper": "as published",
+    "notebook": "its author's own settings",
+    "short": "the paper's recipe in minutes",
+    "strong": "a stronger published recipe",
+    "fast": "minutes on two CPU cores",
+    "full": "an hour",
+    "best": "the most accurate",
+    "photos": "for folders of photos, taken by itself there",
+    "demo": "tiny images",
+}
+"""What presets are, in the words of the help."""
+
 MOVED = "With --resume: where these images of the run lie now."
+
+
+def _presets(method: str, config: type[Config]) -> str:
+    """Return the help of ``--preset``: which ones a method has."""
+    known = "; ".join(f"{name} ({PRESETS[name]})" if name in PRESETS else name for name in config.presets)
+    default = "fast, but photos for folders of photos" if "photos" in config.presets else "fast"
+    return f"Of {method}: {known}. By default {default}."
 
 
 def run_command(tokens: Sequence[str]) -> Any:
@@ -77,9 +97,6 @@ def run_command(tokens: Sequence[str]) -> Any:
             A domain (acclimate data list) or a folder with one subfolder a class.
         target
             A domain or a folder of images; labels are neither needed nor used.
-        preset
-            fast (two CPU cores, minutes; the default, but for folders of photos), photos, best, demo, paper; of some
-            methods also short (cyclegan: the paper's recipe in minutes), notebook (its author's own settings), full.
         resume
             Go on with this run; everything is taken from it. With a larger --steps, --epochs or --stage-steps it goes
             on beyond its end.
@@ -136,6 +153,8 @@ def run_command(tokens: Sequence[str]) -> Any:
             if adaptation.engine.processes.first:
                 print(summary_table(adaptation))
 
+    known_presets = _presets(choice.method, config_class)
+    run.__annotations__["preset"] = Annotated[str | None, Parameter(help=known_presets)]
     run.__annotations__["settings"] = Annotated[
         settings, Parameter(name="*", group=f"Settings of {choice.method}, {preset}")
     ]

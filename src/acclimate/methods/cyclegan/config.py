@@ -85,7 +85,7 @@ class CycleConfig(UNetConfig):
 class CycleGANConfig(CycleConfig, TranslationConfig):
     """Settings of CycleGAN adaptation; the defaults are the paper's.
 
-    But for the snapshot, which the paper's author picked by eye: the rule target-cycle lost least over ten runs
+    But for the snapshot, which the paper's author picked by eye: the rule target-cycle lost least over nine runs
     (docs/results/selection.md). All presets but paper and notebook end with a learning rate of zero and averaged
     weights, where the last snapshot is nearly as good and costs nothing.
 
