@@ -28,7 +28,7 @@ ON_FEATURES = {"backbone": "efficientnet-lite0", "classifier": "linear", "image_
         ("pixelda", "fast", {"select": "target-cycle"}, "no score of pixelda"),
         ("cycada", "fast", {"select": "discriminator-band"}, "no score of cycada"),
         ("dann", "fast", {"augment": "symbols"}, "dann learns from images as they are: leave out --augment"),
-        ("pixelda", "fast", {"augment": "light"}, "pixelda learns from images as they are"),
+        ("pixelda", "fast", {"augment": "light"}, "leave out --augment, or add --classifier-stage self-training"),
         ("sbada-gan", "fast", {"both_directions": True}, "--both-directions is for methods that redraw both ways"),
         ("dtn", "fast", {"both_directions": True}, "dtn does not"),
         ("self-training", "photos", {"augment": "photos"}, "--tune all augments"),

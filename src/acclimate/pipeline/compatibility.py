@@ -23,7 +23,8 @@ def check_together(config: Config, method: type[Method]) -> None:
     if config.select not in (rules := rules_of(method)):
         raise AcclimateError(f"--select {config.select} is no score of {method.name}; it has {', '.join(rules)}")
     if config.augment != "none" and decides and not method.augments:
-        raise AcclimateError(f"{method.name} learns from images as they are: leave out --augment")
+        instead = ", or add --classifier-stage self-training" if method.translates else ""
+        raise AcclimateError(f"{method.name} learns from images as they are: leave out --augment{instead}")
     if isinstance(config, StageConfig) and config.both_directions and (decides or not method.translates_back):
         raise AcclimateError(
             f"--both-directions is for methods that redraw both ways and leave the classes to a classifier stage:"
