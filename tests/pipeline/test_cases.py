@@ -283,7 +283,10 @@ class TestExtension:
         assert (code, "counts in steps: extend it with --steps" in err) == (2, True)
 
     def test_a_method_whose_steps_are_not_its_last_phase(self, pets: tuple[Path, Path], tmp_path: Path) -> None:
-        settings = tiny("cycada", repeats=1, target_only=False, batch_size=4, feature_batch_size=4)
+        settings = tiny("cycada", repeats=1, target_only=False, batch_size=4)
+        with pytest.raises(DataError, match=r"the source has 32 training images, .* 128: see --feature-batch-size"):
+            adapt(*pets, method="cycada", preset="paper", out=tmp_path / "run", **settings)
+        settings["feature_batch_size"] = 4
         run = adapt(*pets, method="cycada", out=tmp_path / "run", **settings)
         with pytest.raises(RunError, match="cycada cannot be extended: --steps does not set the length"):
             extend(run.run, {"steps": 12})

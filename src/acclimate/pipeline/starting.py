@@ -112,12 +112,13 @@ def _check_trainable(name: str, domain: Domain) -> None:
 
 
 def _check_batch(config: MethodConfig, name: str, domain: Domain) -> None:
-    train = domain.sizes()["train"]
-    count = min(train, (config.images if isinstance(config, UNetConfig) else 0) or train)
-    if count < config.batch_size:
-        raise DataError(
-            f"the {name} has {count} training images, fewer than a batch of {config.batch_size}: see --batch-size"
-        )
+    train, own = domain.sizes()["train"], config.images if isinstance(config, UNetConfig) else 0
+    sets = {"batch_size": own or train, "feature_batch_size": train}
+    for setting, limit in sets.items():
+        size, count = getattr(config, setting, 0), min(train, limit)
+        if count < size:
+            flag = setting.replace("_", "-")
+            raise DataError(f"the {name} has {count} training images, fewer than a batch of {size}: see --{flag}")
 
 
 def _warn_of_size(source: Any, config: Config, choice: Choice) -> None:
