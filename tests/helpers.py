@@ -84,6 +84,33 @@ def watch_updates(method: Method) -> list[tuple[str, set[str]]]:
     return seen
 
 
+def watch_losses(method: Method) -> list[tuple[str, Tensor]]:
+    """Return a list that will hold, for each of a method's updates, its name and the loss whose gradient it follows."""
+    seen = []
+    update = method._update
+
+    def spy(name: str, loss: Tensor, *arguments: Any) -> None:
+        seen.append((name, loss.detach().clone()))
+        update(name, loss, *arguments)
+
+    method._update = spy  # type: ignore[method-assign]
+    return seen
+
+
+def gradients(method: Method, *networks: str) -> Tensor:
+    """Return the gradients that a method's last updates left on some of its networks, in one vector."""
+    named = [(name, one) for name, one in method.named_parameters() if name.partition(".")[0] in networks]
+    return torch.cat([(torch.zeros_like(one) if one.grad is None else one.grad).flatten() for _, one in named])
+
+
+def without_dropout(method: Method) -> Method:
+    """Return a method whose dropout drops nothing."""
+    for layer in method.modules():
+        if isinstance(layer, torch.nn.Dropout):
+            layer.p = 0.0
+    return method
+
+
 def parameters_of(method: Method, *networks: str) -> set[str]:
     """Return the names of all parameters of some of a method's networks."""
     return {name for name, _ in method.named_parameters() if name.partition(".")[0] in networks}

@@ -13,7 +13,7 @@ from acclimate.methods.adamatch.config import AdaMatchConfig
 from acclimate.methods.adamatch.method import AdaMatch, RunningMeans
 from acclimate.methods.base import Task
 from acclimate.training.engine import Engine
-from helpers import batch, parameters_of, random_data, watch_updates
+from helpers import batch, parameters_of, random_data, watch_losses, watch_updates
 
 X, T, LABELS = batch(1), batch(2, 12), torch.arange(6) % 3
 
@@ -54,7 +54,9 @@ def test_the_losses_are_the_papers(monkeypatch: pytest.MonkeyPatch) -> None:
     confidence, chosen = (aligned / aligned.sum(1, keepdim=True)).max(1)
     kept = (confidence >= 0.5 * on_source.amax(1).mean()).float()
     target = (F.cross_entropy(together[24:], chosen, reduction="none") * kept).mean()
+    followed = watch_losses(method)
     logged = method.step(X, LABELS, T, 0.7)
+    assert followed == [("student", pytest.approx((source + 0.7 * target).item(), rel=1e-4))]
     assert logged["source"].item() == pytest.approx(source.item(), rel=1e-4)
     assert logged["target"].item() == pytest.approx(target.item(), rel=1e-4)
     assert logged["kept"].item() == pytest.approx(kept.mean().item())

@@ -61,6 +61,19 @@ def test_the_losses_are_those_of_the_objective() -> None:
     assert not torch.allclose(again, drawn)
 
 
+def test_the_distance_of_a_pair_s_features_teaches_both_first_layers() -> None:
+    found = []
+    for weight in (0.0, 0.5):
+        method = build(feature_weight=weight)
+        torch.manual_seed(3)
+        method.step(X, LABELS, T)
+        found.append([one.weight.grad for one in (method.D.source_layer, method.D.target_layer)])
+    for without, with_it in zip(*found, strict=True):
+        assert without is not None
+        assert with_it is not None
+        assert (with_it - without).abs().max() > 1e-5
+
+
 def test_classes_are_learnt_from_views_and_real_is_told_from_images() -> None:
     def losses(policy: str) -> dict[str, Tensor]:
         method = build(class_augment=policy)

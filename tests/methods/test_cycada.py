@@ -14,7 +14,7 @@ from acclimate.methods.cycada.config import CyCADAConfig
 from acclimate.methods.cycada.method import CyCADA
 from acclimate.methods.cyclegan.method import CycleGAN
 from acclimate.training.engine import Engine
-from helpers import batch, parameters_of, watch_updates
+from helpers import batch, gradients, parameters_of, watch_updates
 
 TASK = Task(3, 16, ("a", "b", "c"))
 X, Y = batch(1), batch(2)
@@ -47,6 +47,16 @@ def test_semantic_consistency_by_hand() -> None:
     cycle = {"G_adversarial": 1, "F_adversarial": 1, "cycle_x": 1, "cycle_y": 1, "semantic_x": 1, "semantic_y": 1}
     total = sum(weight * logged[name].item() for name, weight in cycle.items())
     assert logged["generators"].item() == pytest.approx(total, rel=1e-4)
+
+
+def test_the_consistency_teaches_both_generators() -> None:
+    found = {}
+    for weight in (0.0, 3.0):
+        method = build(semantic_weight=weight)
+        method.step(X, Y)
+        found[weight] = [gradients(method, name) for name in "GF"]
+    for without, with_it in zip(found[0.0], found[3.0], strict=True):
+        assert (with_it - without).abs().max() > 1e-5
 
 
 def test_an_unsure_word_does_not_count() -> None:

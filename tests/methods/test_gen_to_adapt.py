@@ -9,7 +9,7 @@ from acclimate.methods.base import Task
 from acclimate.methods.gen_to_adapt.config import GenToAdaptConfig
 from acclimate.methods.gen_to_adapt.method import GenToAdapt
 from acclimate.training.engine import Engine
-from helpers import batch, parameters_of, random_data, watch_updates
+from helpers import batch, gradients, parameters_of, random_data, watch_updates
 
 TASK = Task(3, 16, ("a", "b", "c"))
 X, LABELS, T = batch(1), torch.tensor([0, 1, 2, 0, 1, 2]), batch(2)
@@ -54,6 +54,17 @@ def test_the_losses_are_the_papers() -> None:
     }
     for name, value in expected.items():
         assert logged[name].item() == pytest.approx(value.item(), rel=1e-4), name
+
+
+@pytest.mark.parametrize("settings", [{"adversarial_weight": 1.0, "target_weight": 0.0}, {"target_weight": 3.0}])
+def test_what_g_draws_from_features_of_either_domain_teaches_f(settings: dict[str, float]) -> None:
+    found = []
+    for one in (settings, dict.fromkeys(settings, 0.0)):
+        method = build(**one)
+        torch.manual_seed(3)
+        method.step(X, LABELS, T)
+        found.append(gradients(method, "F"))
+    assert (found[0] - found[1]).abs().max() > 1e-5
 
 
 def test_without_adversarial_weight_the_features_learn_from_the_classifier_alone() -> None:

@@ -11,7 +11,7 @@ from acclimate.methods.base import Task
 from acclimate.methods.mean_teacher.config import MeanTeacherConfig
 from acclimate.methods.mean_teacher.method import MeanTeacher
 from acclimate.training.engine import Engine
-from helpers import batch, parameters_of, watch_updates
+from helpers import batch, parameters_of, watch_losses, watch_updates
 
 X, T, LABELS = batch(1), batch(2, 8), torch.arange(6) % 3
 
@@ -54,7 +54,13 @@ def test_the_losses_are_the_papers() -> None:
     assert 0 < kept.mean() < 1
     mean = seen.mean(0)
     balance = -(mean.log() / 3 + 2 / 3 * (1 - mean).log()).sum() * kept.mean()
+    followed = watch_losses(method)
     logged = method.step(X, LABELS, T)
+    config = method.config
+    total = logged["source"] + config.consistency_weight * (
+        logged["consistency"] + config.balance_weight * logged["balance"]
+    )
+    assert followed == [("student", pytest.approx(total.item(), rel=1e-4))]
     assert logged["source"].item() == pytest.approx(F.cross_entropy(logits, LABELS).item(), rel=1e-4)
     # student and teacher are the same network as yet, each on its own batch statistics: they agree
     assert logged["consistency"].item() == pytest.approx(0, abs=1e-6)

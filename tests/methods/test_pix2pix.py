@@ -17,7 +17,7 @@ from acclimate.methods.pix2pix.config import Pix2PixConfig
 from acclimate.methods.pix2pix.method import Pix2Pix
 from acclimate.pipeline.adapt import start
 from acclimate.training.engine import Engine
-from helpers import batch, parameters_of, tiny, watch_updates
+from helpers import batch, gradients, parameters_of, tiny, watch_updates
 
 TASK = Task(3, 16, ("a", "b"))
 X, Y = batch(1), batch(2)
@@ -51,6 +51,16 @@ def test_the_losses_are_the_papers_with_their_weights() -> None:
         assert losses[name].item() == pytest.approx(value.item(), rel=1e-4), name
     assert seen["discriminator"] == pytest.approx(0.5 * D.item(), rel=1e-4)
     assert seen["generator"] == pytest.approx((adversarial + 10 * L1).item(), rel=1e-4)
+
+
+def test_the_distance_teaches_the_generator() -> None:
+    found = []
+    for weight in (0.0, 10.0):
+        method = build(reconstruction_weight=weight)
+        torch.manual_seed(3)
+        method.step(X, Y)
+        found.append(gradients(method, "G"))
+    assert (found[1] - found[0]).abs().max() > 1e-4
 
 
 def test_who_learns_at_which_update() -> None:

@@ -54,6 +54,19 @@ def test_gathered_ahead_is_the_same_as_resident(paired: bool, tmp_path: Path, mo
         assert all(torch.equal(a, b) for a, b in zip(resumed[step], expected[step], strict=True)), step
 
 
+@pytest.mark.parametrize("share", [0.5, 0.0])
+def test_images_keep_their_labels(share: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed, "SHARE", share)  # all of it on the device, or none
+    labels = torch.arange(50) % 10
+    shown = (25 * labels).to(torch.uint8)[:, None, None, None].expand(50, 3, 8, 8)
+    write_array(tmp_path / "x.npy", (50, 3, 8, 8), "uint8", [shown.numpy()])
+    source = LabelledImages(map_array(tmp_path / "x.npy"), labels)
+    batches = DomainBatches(source, Images(mapped(tmp_path, 40, 1)), MethodConfig(batch_size=8), ENGINE)
+    for step in (0, 1, 5, 6, 7, 20):
+        x, of, _ = batches[step]
+        assert torch.equal(((x[:, 0, 0, 0] + 1) * 127.5 / 25).round().long(), of), step
+
+
 class Recorded(Batches):
     """Batches that note which step was asked for by which thread."""
 
