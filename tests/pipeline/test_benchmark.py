@@ -135,6 +135,7 @@ def test_processes_share_a_matrix_out_and_nothing_is_lost_when_one_dies(tmp_path
 def test_cells_come_seed_by_seed() -> None:
     wanted = Matrix(parse_pairs("a:b,a:c"), ("source-only", "cyclegan"), 2, "fast", Path("out"), {}, {})
     assert [cell.seed for cell in wanted.cells()] == [0] * 4 + [1] * 4
+    assert all(f"--seed={cell.seed}" in wanted.arguments(cell) for cell in wanted.cells())
 
 
 def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 from acclimate import Adaptation
 from acclimate.pipeline.evidence import Evidence
 from acclimate.runs.familiar import target_images
-from acclimate.trust.forecast import EVIDENCE
+from acclimate.trust.forecast import EVIDENCE, forecast_accuracy
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +28,8 @@ def test_all_that_is_weighed_is_there_and_the_result_has_it(finished: Adaptation
     result = finished.run.result
     assert result["forecast"]["by"] == adapted
     assert result["unadapted"]["by"] == unadapted
+    assert result["forecast"]["mean"] == forecast_accuracy(result["forecast"]["by"])["mean"]
+    assert result["unadapted"]["mean"] == forecast_accuracy(unadapted)["mean"]
     assert result["recommendation"]["use"] in ("adapted", "unadapted")
 
 

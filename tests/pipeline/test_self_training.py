@@ -21,10 +21,12 @@ from acclimate.methods.base import Task
 from acclimate.pipeline import self_training
 from acclimate.pipeline.adapt import start
 from acclimate.pipeline.self_training import CollapseGuard, SelfTraining
+from acclimate.pipeline.stages import _self_training
 from acclimate.runs.directory import Run
 from acclimate.runs.evaluation import BothDirections, Classifier
 from acclimate.training.engine import Engine
 from acclimate.training.loop import train
+from acclimate.training.state import load_tree
 from acclimate.trust.scores import effective_classes
 from helpers import tiny
 
@@ -278,7 +280,7 @@ def weights(run: Path) -> dict[str, Tensor]:
 
 def test_stopped_and_resumed_is_bit_for_bit_unbroken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(self_training, "CHECK_EVERY", 4)
-    settings = SHORT | {"checkpoint_every": 3}
+    settings = SHORT | {"checkpoint_every": 3, "threshold": 0.0}
     whole = adapt("digits", "digits-m", method="self-training", out=tmp_path / "whole", **settings)
     broken = start("digits", "digits-m", method="self-training", out=tmp_path / "broken", **settings)
     step, count = SelfTraining.step, [0]
@@ -296,6 +298,12 @@ def test_stopped_and_resumed_is_bit_for_bit_unbroken(tmp_path: Path, monkeypatch
             with pytest.raises(InterruptedRunError):
                 resume(broken.run)
     resumed = resume(broken.run)
+    assert any(entry.get("kept", 0) > 0 for entry in whole.run.metrics("adapted-0"))
+    state, again = (load_tree(run.run.checkpoints("adapted-0")[-1])["state"] for run in (whole, broken))
+    assert torch.equal(state["training"]["predicted"], again["training"]["predicted"])
+    assert state["training"]["guard"].keys() == again["training"]["guard"].keys()
+    for mine, its in zip(state["statistics"]["source"], again["statistics"]["source"], strict=True):
+        assert all(torch.equal(mine[name], its[name]) for name in mine)
     one, other = weights(whole.run.path), weights(broken.run.path)
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert resumed.run.result["accuracy"] == whole.run.result["accuracy"]
@@ -317,6 +325,15 @@ def test_the_result_has_both_bars(tmp_path: Path) -> None:
     seconds = result["seconds"]
     parts = [seconds[name] for name in ("classifier", *(kind for kind in result["baselines"]))]
     assert seconds["total"] == pytest.approx(sum(parts), abs=0.5)
+
+
+def test_the_adapted_classifier_alone_sees_the_target(tmp_path: Path) -> None:
+    run = start("digits", "digits-m", method="self-training", out=tmp_path / "run", **SHORT)
+    target = _self_training(run, "adapted", "adapted-0").target
+    assert target is not None
+    assert torch.equal(target.pixels, run.target.images("train").pixels)
+    for kind in ("source-only-augmented", "target-only-augmented"):
+        assert _self_training(run, kind, f"{kind}-0").target is None  # type: ignore[arg-type]
 
 
 def test_both_directions_are_weighed_without_labels_and_combined(tmp_path: Path) -> None:

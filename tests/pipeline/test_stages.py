@@ -15,8 +15,11 @@ import time
 import types
 import weakref
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -27,12 +30,14 @@ from acclimate import Adaptation, TranslatedImages, adapt
 from acclimate.config import Config
 from acclimate.data.sets import LabelledImages
 from acclimate.errors import AcclimateError, DataError, RunError
-from acclimate.methods import method_names
+from acclimate.methods import find_config, method_names
 from acclimate.methods.base import Task
+from acclimate.pipeline import stages
 from acclimate.pipeline.adapt import resume, start
 from acclimate.pipeline.classification import ClassifierTraining
+from acclimate.pipeline.result import build_result
 from acclimate.pipeline.selection import RULES, candidates, choose, score_snapshots
-from acclimate.pipeline.stages import train_method
+from acclimate.pipeline.stages import run_stages, train_method
 from acclimate.pipeline.study import study
 from acclimate.runs.inference import measure, predict_files, translate_files
 from acclimate.training.compilation import _has_compiler
@@ -106,8 +111,12 @@ def test_evaluation_repeats_the_result(finished: Adaptation) -> None:
     assert 0 <= low < measured["accuracy"]["adapted"]["mean"] < high <= 1
     by_class = measured["by_class"].values()
     assert sum(one["images"] for one in by_class) == measured["test_images"]
-    right = sum(one["images"] * one["accuracy"] for one in by_class)
-    assert right / measured["test_images"] == pytest.approx(measured["accuracy"]["adapted"]["mean"], abs=1e-5)
+    test = finished.target.labelled("test")
+    right = torch.stack(
+        [one.argmax(1) == test.labels for one in finished.classifier().each_logits(test.pixels)]
+    ).float()
+    for index, one in enumerate(by_class):
+        assert one["accuracy"] == pytest.approx(right[:, test.labels == index].mean().item(), abs=1e-5)
     assert measure(Adaptation(finished.run.path), "digits")["domain"] == "digits"
     with pytest.raises(DataError, match="no domain and no folder"):
         measure(finished, "nowhere")
@@ -315,6 +324,38 @@ def test_python_in_a_few_lines(finished: Adaptation, tmp_path: Path) -> None:
     assert probabilities.shape == (7, 10)
 
 
+@pytest.mark.parametrize(
+    ("method", "changes"),
+    [
+        ("cyclegan", {"select": "entropy", "both_directions": True, "classifier_stage": "self-training"}),
+        ("cyclegan", {"select": "target-cycle", "classifier_epochs": 2}),
+        ("dann", {"select": "class-balance"}),
+        ("self-training", {}),
+    ],
+)
+def test_no_target_label_is_read_before_the_measurement(
+    method: str, changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = {"stage_steps": 4, "classifier_batch_size": 16, "target_batch_size": 16}
+    known = {field.name for field in fields(find_config(method))}
+    settings = tiny(method, repeats=1, target_only=False) | {k: v for k, v in (stage | changes).items() if k in known}
+    adaptation = start("digits", "digits-m", method=method, out=tmp_path / "run", **settings)
+    labelled, measuring = adaptation.target.labelled, []
+
+    def guarded(split: str) -> LabelledImages:
+        assert measuring, f"the target's {split} labels are read"
+        return labelled(split)  # type: ignore[arg-type]
+
+    def build(one: Adaptation) -> dict[str, Any]:
+        measuring.append(True)
+        return build_result(one)
+
+    monkeypatch.setattr(adaptation.target, "labelled", guarded)
+    monkeypatch.setattr(stages, "build_result", build)
+    assert run_stages(adaptation)["accuracy"]["runs"]
+    assert measuring
+
+
 def test_disjoint_halves(tmp_path: Path) -> None:
     adaptation = start("digits", "digits-m", preset="demo", out=tmp_path / "run", disjoint=True, **TINY)
     assert (len(adaptation.data.source_train), len(adaptation.data.target_train)) == (599, 598)
@@ -322,6 +363,8 @@ def test_disjoint_halves(tmp_path: Path) -> None:
     whole = adaptation.source.labelled("train")
     assert torch.equal(adaptation.data.source_train.labels, whole.labels[::2])
     assert torch.equal(adaptation.data.target_train.pixels, adaptation.target.images("train").pixels[1::2])
+    assert torch.equal(adaptation.data.source_val.labels, adaptation.source.labelled("val").labels[::2])
+    assert len(adaptation.data.source_val.pixels) == len(adaptation.data.source_val.labels)
 
 
 def test_source_only_as_a_method(tmp_path: Path) -> None:
@@ -367,6 +410,10 @@ def test_translated_files_keep_folders_and_names(
     names = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.png")}
     assert {"3/001.png", "7/004.png", "3/000.png"} <= names
     assert len(names) == 11
+    with Image.open(source / "3" / "001.jpg") as before, Image.open(tmp_path / "out" / "3" / "001.png") as after:
+        assert after.size == (8, 8)
+        plain = np.asarray(before.convert("RGB").resize((8, 8)), dtype=float)
+        assert np.abs(np.asarray(after, dtype=float) - plain).mean() > 10  # redrawn by one that has hardly learnt
     with pytest.raises(DataError, match="not empty"):
         translate_files(finished, source, tmp_path / "out")
     translate_files(finished, "digits", tmp_path / "digits", snapshot=2)
