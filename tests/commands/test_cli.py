@@ -103,6 +103,31 @@ def test_translate(finished: Path, run_cli: Cli, make_folder: Callable[..., Path
     assert run_cli("translate", finished, "digits", tmp_path / "out")[0] == 2
 
 
+def test_select_scores_snapshots_and_studies_them(finished: Path, run_cli: Cli, tmp_path: Path) -> None:
+    code, out, _ = run_cli("select", finished)
+    head, *rows, chosen = [line.split() for line in out.splitlines() if line.strip()]
+    assert code == 0
+    assert {"step", "target-cycle", "entropy", "discriminator-band"} <= set(head)
+    assert all(len(row) == len(head) for row in rows)
+    assert chosen[:2] == ["would", "choose"]
+    code, out, _ = run_cli("select", finished, "--study", "--every", "--out", tmp_path / "study.json")
+    study = json.loads((tmp_path / "study.json").read_text())
+    assert code == 0
+    assert "| oracle |" in out
+    assert len(study["runs"][0]["accuracy"]) >= len(rows)
+    assert run_cli("select", finished, "--every")[0] == 2
+
+
+def test_tables_of_all_layouts_and_formats(finished: Path, run_cli: Cli) -> None:
+    accuracy = 100 * json.loads((finished / "result.json").read_text())["accuracy"]["mean"]
+    for layout in ("list", "matrix"):
+        for form, mark in (("markdown", "| "), ("csv", ","), ("latex", r"\toprule")):
+            code, out, _ = run_cli("table", finished, "--layout", layout, "--format", form)
+            assert code == 0
+            assert mark in out
+            assert f"{accuracy:.1f}" in out
+
+
 def test_predict_csv_and_json_lines(finished: Path, run_cli: Cli, make_folder: Callable[..., Path]) -> None:
     folder = make_folder("mine", ("a", "b"), 2)
     (folder / "bad.png").write_text("no")
