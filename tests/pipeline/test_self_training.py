@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from acclimate import Adaptation, adapt, resume
 from acclimate.commands.run import summary_table
-from acclimate.data.augmentation import Policy
+from acclimate.data.augmentation import POLICIES, Policy
 from acclimate.data.domains import DataOptions, open_domain
 from acclimate.data.sets import Images, LabelledImages
 from acclimate.errors import InterruptedRunError
@@ -129,6 +130,54 @@ def test_a_short_training_learns_from_the_target_too() -> None:
     one = stage(stage_steps=300, ramp_start=400, ramp_end=900)
     assert [one._weight(step) for step in (100, 225, 299)] == [0, 1, 1]
     assert stage(stage_steps=1200, ramp_start=400, ramp_end=900).ramp == (400, 900)
+
+
+def test_infomax_by_hand() -> None:
+    p = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.6, 0.3]])
+    of_each, mean = -(p * p.log()).sum(1).mean(), p.mean(0)
+    expected = of_each + (mean * mean.log()).sum()
+    assert self_training.infomax(p.log()).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_the_gradient_has_infomax_with_its_weight() -> None:
+    found = []
+    for weight in (0.0, 2.0):
+        one = stage(ramp_start=0, ramp_end=1, infomax_weight=weight)
+        one.optimizer.step = lambda: None  # type: ignore[method-assign, assignment, return-value]
+        torch.manual_seed(1)
+        values = one.step(5)
+        found.append((values["loss"].item(), values["infomax"].item()))
+    assert found[1][0] - found[0][0] == pytest.approx(2 * found[0][1], rel=1e-3)
+
+
+def test_after_a_collapse_fewer_labels_count_and_less() -> None:
+    one = stage(stage_steps=60, ramp_start=0, ramp_end=1, pseudo_weight=2.0, threshold=0.9)
+    _, before, *_ = losses(one, torch.tensor([0.95, 0.96, 0.98]))
+    one.guard.strength = 0.3
+    assert one._weight(50) == pytest.approx(0.6)
+    _, after, *_ = losses(one, torch.tensor([0.95, 0.96, 0.98]))  # the threshold is 1 - 0.1 * 0.3 now
+    assert (before["kept"].item(), after["kept"].item()) == (1, pytest.approx(1 / 3))
+
+
+def test_rate_and_augmentation_fall() -> None:
+    one = stage(stage_steps=100, augment="symbols", augment_end=0.35, augment_until=0.6)
+    assert [one._lr_factor(step) for step in (0, 24, 50)] == pytest.approx(
+        [1 / 25, falling(0.24), falling(0.5)], rel=1e-4
+    )
+    assert falling(1.0) == pytest.approx(0, abs=1e-6)
+    strengths = []
+    for step in (0, 30, 60, 99):
+        one._set_policies(step)
+        strengths.append(one.source_policy)
+    assert strengths[0] == POLICIES["symbols"]
+    assert strengths[1] == POLICIES["symbols"].scaled(round(32 * (0.35 + 0.65 * falling(0.5))) / 32)
+    assert strengths[2] == strengths[3] == POLICIES["symbols"].scaled(round(32 * 0.35) / 32)
+    assert one.target_policy == one.source_policy.of_target()
+
+
+def falling(share: float) -> float:
+    """A cosine's fall from 1 to 0."""
+    return (1 + math.cos(math.pi * share)) / 2
 
 
 def test_infomax_has_a_gradient_where_a_class_is_ruled_out() -> None:
