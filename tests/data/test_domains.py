@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -409,6 +410,18 @@ def test_options_out_of_range(options: dict[str, int]) -> None:
         DataOptions(**options)  # type: ignore[arg-type]
 
 
+def test_a_publishers_training_images_are_split_in_two() -> None:
+    labels = np.arange(1000)
+    pixels = (labels % 256).astype(np.uint8)[:, None, None].repeat(8, 1).repeat(8, 2)
+    parts = base.split_off(pixels, labels, 100)
+    assert {name: len(part.labels) for name, part in parts.items()} == {"train": 900, "val": 100}
+    assert sorted([*parts["train"].labels, *parts["val"].labels]) == list(range(1000))
+    first = base.split_off(pixels[:400], labels[:400], 100, of=1000)
+    for name, part in parts.items():
+        assert np.array_equal(part.pixels[:, 0, 0], part.labels % 256)
+        assert set(first[name].labels) == {label for label in part.labels if label < 400}
+
+
 class TestRealData:
     """The publishers' files, where they are."""
 
@@ -425,6 +438,10 @@ class TestRealData:
         domain = open_domain(name, DataOptions(data_root=real_data, download=False))
         assert tuple(domain.sizes().values()) == sizes
         assert int((domain.labelled("test").labels == 0).sum()) == first_class
+        committed = Path(__file__).parents[2] / "docs/results"
+        pair = f"mnist-{name}" if name != "mnist" else "mnist-usps"
+        measured = json.loads((committed / f"{pair}-self-training-fast-0.json").read_text())
+        assert domain.manifest()["md5"] == measured["protocol"]["data"][name]  # images and labels, in their order
 
     def test_the_subset_is_never_called_svhn(self, real_data: Path) -> None:
         with pytest.raises(DataError, match="use the domain svhn-8k"):
