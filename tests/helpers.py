@@ -84,17 +84,33 @@ def watch_updates(method: Method) -> list[tuple[str, set[str]]]:
     return seen
 
 
-def watch_losses(method: Method) -> list[tuple[str, Tensor]]:
+def watch_losses(method: Method) -> list[tuple[str, float]]:
     """Return a list that will hold, for each of a method's updates, its name and the loss whose gradient it follows."""
     seen = []
     update = method._update
 
     def spy(name: str, loss: Tensor, *arguments: Any) -> None:
-        seen.append((name, loss.detach().clone()))
+        seen.append((name, loss.item()))
         update(name, loss, *arguments)
 
     method._update = spy  # type: ignore[method-assign]
     return seen
+
+
+def schedule(method: Method, optimizer: str, *numbers: int) -> tuple[list[tuple[Any, ...]], list[float]]:
+    """Return what a method's only phase hands its step at some steps besides the images, and the learning rates."""
+    handed, rates = [], []
+
+    def step(x: Tensor, labels: Tensor, t: Tensor, *others: Any) -> dict[str, Tensor]:
+        handed.append(others)
+        rates.append(method.optimizers[optimizer].param_groups[0]["lr"])
+        return {}
+
+    method.step = step  # type: ignore[assignment]
+    (phase,) = method.phases(random_data())
+    for number in numbers:
+        phase.step(number)
+    return handed, rates
 
 
 def gradients(method: Method, *networks: str) -> Tensor:

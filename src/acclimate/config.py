@@ -227,6 +227,9 @@ class Config:
         if not fine:
             raise AcclimateError(f"--{name.replace('_', '-')} must be {expected}, not {getattr(self, name)}")
 
+    def _features_adapt(self) -> None:
+        self._check("classifier", self.classifier != "linear", "bottleneck: linear has no features that could adapt")
+
     @classmethod
     def preset(cls, name: str, **changes: Any) -> Self:
         """Return a preset's settings, with changes.

@@ -13,7 +13,7 @@ from acclimate.methods.base import Task
 from acclimate.methods.cdan.config import CDANConfig
 from acclimate.methods.cdan.method import CDAN, reversal_strength
 from acclimate.training.engine import Engine
-from helpers import batch, parameters_of, random_data, watch_updates, without_dropout
+from helpers import batch, parameters_of, schedule, watch_updates, without_dropout
 
 X, T, LABELS = batch(1), batch(2), torch.arange(6) % 3
 
@@ -88,15 +88,6 @@ def test_the_losses_are_the_papers_and_the_reversed_gradient_reaches_the_feature
 
 
 def test_a_phase_follows_its_schedules() -> None:
-    method, seen = build(batch_size=4, steps=10, lr=0.5, reversal=0.3), []
-
-    def step(x: Tensor, labels: Tensor, t: Tensor, strength: float) -> dict[str, Tensor]:
-        seen.append((strength, method.optimizers["optimizer"].param_groups[0]["lr"]))
-        return {}
-
-    method.step = step  # type: ignore[method-assign]
-    (phase,) = method.phases(random_data())
-    for number in (0, 8):
-        phase.step(number)
-    assert [strength for strength, _ in seen] == pytest.approx([0, 0.3 * reversal_strength(0.8)])
-    assert [lr for _, lr in seen] == pytest.approx([0.5, 0.2])
+    handed, rates = schedule(build(batch_size=4, steps=10, lr=0.5, reversal=0.3), "optimizer", 0, 8)
+    assert handed == [(0,), (pytest.approx(0.3 * reversal_strength(0.8)),)]
+    assert rates == pytest.approx([0.5, 0.2])

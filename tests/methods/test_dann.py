@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from acclimate.methods.base import Task
 from acclimate.methods.dann.config import DANNConfig
 from acclimate.methods.dann.method import DANN, annealed_lr, reversal_strength, reverse_gradient
 from acclimate.training.engine import Engine
-from helpers import batch, parameters_of, random_data, watch_updates
+from helpers import batch, parameters_of, random_data, schedule, watch_updates
 
 TASK = Task(3, 16, ("a", "b", "c"))
 X, LABELS, T = batch(1), torch.tensor([0, 1, 2, 0, 1, 2]), batch(2)
@@ -46,20 +45,9 @@ def test_schedules_are_the_papers() -> None:
 )
 @pytest.mark.parametrize("reversal", [1.0, 0.3])
 def test_a_phase_follows_its_schedules(settings: dict[str, str], reversal: float, rates: list[float]) -> None:
-    method = build(batch_size=4, steps=10, lr=0.5, reversal=reversal, **settings)
-    seen = []
-
-    def step(x: Tensor, labels: Tensor, t: Tensor, strength: float) -> Mapping[str, Tensor]:
-        seen.append((strength, method.optimizers["optimizer"].param_groups[0]["lr"]))
-        return {}
-
-    method.step = step  # type: ignore[method-assign]
-    (phase,) = method.phases(random_data())
-    for number in (0, 8):
-        phase.step(number)
-    assert phase.steps == 10
-    assert [strength for strength, _ in seen] == pytest.approx([0, reversal * reversal_strength(0.8)])
-    assert [lr for _, lr in seen] == pytest.approx(rates)
+    handed, followed = schedule(build(batch_size=4, steps=10, lr=0.5, reversal=reversal, **settings), "optimizer", 0, 8)
+    assert handed == [(0,), (pytest.approx(reversal * reversal_strength(0.8)),)]
+    assert followed == pytest.approx(rates)
 
 
 def test_one_update_changes_every_parameter() -> None:

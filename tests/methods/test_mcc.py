@@ -10,7 +10,7 @@ from acclimate.methods.base import Task
 from acclimate.methods.mcc.config import MCCConfig
 from acclimate.methods.mcc.method import MCC, class_confusion
 from acclimate.training.engine import Engine
-from helpers import batch, parameters_of, random_data, watch_updates, without_dropout
+from helpers import batch, parameters_of, schedule, watch_updates, without_dropout
 
 
 def build(**settings: object) -> MCC:
@@ -68,10 +68,5 @@ def test_the_weights_of_the_confusion_have_no_gradient() -> None:
 
 
 def test_the_rate_falls_over_the_second_half() -> None:
-    method = build(batch_size=4, steps=10, lr=0.5)
-    rates = []
-    method.step = lambda *_: rates.append(method.optimizers["classifier"].param_groups[0]["lr"]) or {}  # type: ignore[method-assign, func-returns-value]
-    (phase,) = method.phases(random_data())
-    for number in (0, 8):
-        phase.step(number)
+    _, rates = schedule(build(batch_size=4, steps=10, lr=0.5), "classifier", 0, 8)
     assert rates == pytest.approx([0.5, 0.2])

@@ -17,7 +17,7 @@ from acclimate.methods.pix2pix.config import Pix2PixConfig
 from acclimate.methods.pix2pix.method import Pix2Pix
 from acclimate.pipeline.adapt import start
 from acclimate.training.engine import Engine
-from helpers import batch, gradients, parameters_of, tiny, watch_updates
+from helpers import batch, gradients, parameters_of, tiny, watch_losses, watch_updates
 
 TASK = Task(3, 16, ("a", "b"))
 X, Y = batch(1), batch(2)
@@ -38,9 +38,7 @@ def data(*, paired: bool) -> AdaptationData:
 def test_the_losses_are_the_papers_with_their_weights() -> None:
     method = build(reconstruction_weight=10.0)
     method._set_lr(0.0, "discriminator")
-    seen = {}
-    update = method._update
-    method._update = lambda name, loss: (seen.update({name: loss.item()}), update(name, loss))[1]  # type: ignore[method-assign]
+    followed = watch_losses(method)
     with torch.no_grad():
         fake = method.G(X)
         real_score, fake_score = (method.D(torch.cat([X, output], 1)) for output in (Y, fake))
@@ -49,8 +47,8 @@ def test_the_losses_are_the_papers_with_their_weights() -> None:
     losses: Mapping[str, Tensor] = method.step(X, Y)
     for name, value in {"D": D, "G_adversarial": adversarial, "L1": L1}.items():
         assert losses[name].item() == pytest.approx(value.item(), rel=1e-4), name
-    assert seen["discriminator"] == pytest.approx(0.5 * D.item(), rel=1e-4)
-    assert seen["generator"] == pytest.approx((adversarial + 10 * L1).item(), rel=1e-4)
+    given = {"discriminator": 0.5 * D.item(), "generator": (adversarial + 10 * L1).item()}
+    assert dict(followed) == pytest.approx(given, rel=1e-4)
 
 
 def test_the_distance_teaches_the_generator() -> None:

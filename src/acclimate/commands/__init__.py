@@ -112,9 +112,8 @@ def build_app(tokens: Sequence[str]) -> App:
     )
     app.command(run_command(tokens), name="run", sort_key=0)
     data = App(name="data", help="List, fetch and look at domains.", sort_key=1)
-    in_order: Sequence[Callable[..., Any]] = (
-        *(predict, check, evaluate, translate, report, figures, select, export, serve, bench, table),
-    )
+    in_order: list[Callable[..., Any]] = [predict, check, evaluate, translate, report, figures, select]
+    in_order += [export, serve, bench, table]
     for place, command in enumerate(in_order, 2):
         app.command(command, sort_key=place)
     data.command(list_domains, name="list")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -33,32 +33,33 @@ def measure_statistics(
         The statistics, by their names in the network.
     """
     norms = {name: module for name, module in network.named_modules() if isinstance(module, _BatchNorm)}
-    before = {name: norm.momentum for name, norm in norms.items()}
     for norm in norms.values():
         norm.reset_running_stats()
-        norm.momentum = None  # the mean over all batches
         norm.train()
-    with torch.no_grad():
+    with torch.no_grad(), _momentum(norms.values(), None):  # the mean over all batches
         for batch in batches:
             forward(batch)
-    for name, norm in norms.items():
-        norm.momentum = before[name]
+    for norm in norms.values():
         norm.eval()
     return {f"{name}.{key}": value.clone() for name, norm in norms.items() for key, value in norm.named_buffers()}
 
 
-@contextmanager
-def statistics_kept(network: nn.Module) -> Iterator[None]:
+def statistics_kept(network: nn.Module) -> AbstractContextManager[None]:
     """Let a network's batch norms in training mode use a batch's statistics without taking note of them."""
-    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
-    before = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = 0.0
+    return _momentum((module for module in network.modules() if isinstance(module, _BatchNorm)), 0.0)
+
+
+@contextmanager
+def _momentum(norms: Iterable[_BatchNorm], momentum: float | None) -> Iterator[None]:
+    """Give batch norms another momentum meanwhile."""
+    before = [(norm, norm.momentum) for norm in norms]
+    for norm, _ in before:
+        norm.momentum = momentum
     try:
         yield
     finally:
-        for norm, momentum in zip(norms, before, strict=True):
-            norm.momentum = momentum
+        for norm, own in before:
+            norm.momentum = own
 
 
 class DomainStatistics:

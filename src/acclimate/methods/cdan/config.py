@@ -44,6 +44,6 @@ class CDANConfig(MethodConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check("classifier", self.classifier != "linear", "bottleneck: linear has no features that could adapt")
+        self._features_adapt()
         self._at_least(1, "hidden", "most")
         self._at_least(0, "reversal")

@@ -72,6 +72,6 @@ class DANNConfig(MethodConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check("classifier", self.classifier != "linear", "bottleneck: linear has no features that could adapt")
+        self._features_adapt()
         self._at_least(0, "reversal")
         self._check("lr_decay", self.optimizer == "adam" or self.lr_decay == "none", "none with sgd")

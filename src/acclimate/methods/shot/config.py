@@ -37,6 +37,6 @@ class SHOTConfig(MethodConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check("classifier", self.classifier != "linear", "bottleneck: linear has no features that could adapt")
+        self._features_adapt()
         self._at_least(0, "source_steps", "pseudo_weight")
         self._below_one("smoothing")
