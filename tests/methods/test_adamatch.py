@@ -105,3 +105,14 @@ def test_the_means_move_slowly() -> None:
     source, target = means.update(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0]))
     assert source.tolist() == [0.625, 0.375]
     assert target.tolist() == [0.375, 0.625]
+
+
+def test_the_means_are_part_of_what_is_resumed() -> None:
+    method = build()
+    (phase,) = method.phases(random_data())
+    assert phase.state["means"] is method.means
+    method.means.update(torch.tensor([1.0, 0.0, 0.0]), torch.tensor([0.0, 1.0, 0.0]))
+    again = build()
+    again.means.load_state_dict(phase.state["means"].state_dict())
+    assert torch.equal(again.means.means, method.means.means)
+    assert not torch.equal(again.means.means, torch.full((2, 3), 1 / 3))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -146,6 +147,45 @@ def test_bars_of_other_networks_are_not_handed_on(method: str, tmp_path: Path) -
     assert not list((parent.run.candidate(method) / "models").glob("*.safetensors"))
     auto._start(parent, auto.Trial("self-training", "self-training", "fast"))
     assert len(list((parent.run.candidate("self-training") / "models").glob("*.safetensors"))) == 2
+
+
+def test_the_default_plan(run: Adaptation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short trainings first, then a longer one of the family that leads, as long as there is time for it."""
+    result = run.run.result | {"config": {"stage_steps": 2500, "steps": 2000}}
+    result["seconds"] = {"classifier": 500.0, "translator": 0.0}
+    children = SimpleNamespace(run=SimpleNamespace(result=result))
+    monkeypatch.setattr(auto, "Adaptation", lambda _: children)
+    forecasts = {"self-training": 0.9, "cyclegan": 0.8}
+    monkeypatch.setattr(auto, "_forecast", lambda _, name: forecasts[name])
+    whole = SimpleNamespace(config=AutoConfig.preset("fast", budget="1h"), run=SimpleNamespace(candidate=str))
+    ledger: Any = SimpleNamespace(entries={"self-training": {"seconds": 600.0}}, spent=1600.0, done=lambda: forecasts)
+
+    first, second, long, last = auto._plan(whole, ledger)  # type: ignore[arg-type]
+    assert [(one.name, one.method, one.preset) for one in (first, second, long, last)] == [
+        ("self-training", "self-training", "fast"),
+        ("cyclegan", "cyclegan", "fast"),
+        ("self-training-long", "self-training", "fast"),
+        ("pixelda", "pixelda", "fast"),
+    ]
+    assert (second.seconds, last.seconds) == (1200, 1200)
+    assert last.settings["classifier_stage"] == "self-training"
+    # four fifths of the 2,000 seconds left, at twice 0.2 seconds a step of twice the images
+    assert long.settings == {"classifier_batch_size": 128, "target_batch_size": 128, "stage_steps": 4000}
+    assert long.seconds == pytest.approx(1600)
+
+    result["seconds"]["translator"] = 300.0
+    forecasts["cyclegan"] = 0.95
+    long = list(auto._plan(whole, ledger))[2]  # type: ignore[arg-type]
+    assert (long.name, long.method) == ("cyclegan-long", "cyclegan")
+    assert (long.settings["stage_steps"], long.settings["steps"]) == (2500, 4000)  # (1600 - 600) / 0.4
+    assert long.seconds == pytest.approx(1600)
+    ledger.spent = 3500.0
+    assert list(auto._plan(whole, ledger))[2].settings["stage_steps"] == auto.LEAST  # type: ignore[arg-type]
+    ledger.spent = 0.0
+    assert list(auto._plan(whole, ledger))[2].settings["stage_steps"] == auto.LONGEST  # type: ignore[arg-type]
+
+    ledger.done = list
+    assert [one.name for one in auto._plan(whole, ledger)] == ["self-training", "cyclegan", "pixelda"]  # type: ignore[arg-type]
 
 
 def candidate(run: Adaptation, name: str, forecast: float, collapsed: bool = False) -> Candidate:

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from acclimate.config import Config
 from acclimate.data.domains import DataOptions, open_domain
 from acclimate.data.sets import LabelledImages
+from acclimate.errors import InterruptedRunError
 from acclimate.methods.base import Task
 from acclimate.pipeline.classification import ClassifierTraining, PlateauStopping
 from acclimate.runs.directory import Run
@@ -105,6 +110,36 @@ def test_stopping_state_round_trip() -> None:
     other = PlateauStopping(optimizer, 2, 3)
     other.load_state_dict(stopping.state_dict())
     assert [other.update(1.0), other.update(1.0)] == [False, True]
+
+
+@pytest.mark.parametrize("stop_at", [2, 7, 14])
+def test_stopped_and_resumed_is_bit_for_bit_unbroken(stop_at: int, tmp_path: Path) -> None:
+    settings = {
+        "classifier_epochs": 4, "classifier_lr": 3e-2, "classifier_plateau": 1, "classifier_patience": 9,
+        "classifier_images": 1100, "classifier_batch_size": 256, "augment": "light",
+    }  # fmt: skip
+    whole, run = training(**settings), Run.create(tmp_path / "broken", {})
+    train(whole.phase, Run.create(tmp_path / "whole", {}), Engine(), 0, checkpoint_every=3)
+    assert whole.batches.steps_per_epoch == 5
+
+    broken, step = training(**settings), ClassifierTraining.step
+
+    def interrupted(number: int) -> Mapping[str, Tensor]:
+        if number == stop_at:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(broken, number)
+
+    broken.step = interrupted  # type: ignore[method-assign]
+    with pytest.raises(InterruptedRunError, match=f"after step {stop_at + 1}"):
+        train(broken.phase, run, Engine(), 0, checkpoint_every=3)
+    resumed = training(**settings)
+    train(resumed.phase, run, Engine(), 0, checkpoint_every=3)
+    assert list(run.metrics()) == list(Run(tmp_path / "whole").metrics())
+    rates = [entry["lr"] for entry in run.metrics() if "lr" in entry]
+    assert rates[-1] < rates[0]  # there was a plateau to remember
+    for one, other in zip(whole.classifier.parameters(), resumed.classifier.parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert whole.stopping.state_dict() == resumed.stopping.state_dict()
 
 
 def test_prediction_does_not_depend_on_the_batch() -> None:

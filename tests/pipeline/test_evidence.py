@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from acclimate import Adaptation
+from acclimate.data.augmentation import POLICIES
 from acclimate.pipeline.evidence import Evidence
 from acclimate.runs.familiar import target_images
+from acclimate.trust import estimators
 from acclimate.trust.forecast import EVIDENCE, forecast_accuracy
 
 
@@ -31,6 +35,46 @@ def test_all_that_is_weighed_is_there_and_the_result_has_it(finished: Adaptation
     assert result["forecast"]["mean"] == forecast_accuracy(result["forecast"]["by"])["mean"]
     assert result["unadapted"]["mean"] == forecast_accuracy(unadapted)["mean"]
     assert result["recommendation"]["use"] in ("adapted", "unadapted")
+
+
+def test_each_piece_is_of_what_it_says(
+    finished: Adaptation, evidence: Evidence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = finished.classifier("adapted").each_probabilities(evidence.target)
+    without = finished.classifier(evidence.reference).each_probabilities(evidence.target)
+    answers, labels = sum(seen).argmax(1), evidence.source.labels
+    found = evidence.of("adapted", everything=True)
+    assert found["confidence"] == pytest.approx((sum(seen) / len(seen)).amax(1).mean().item(), abs=1e-5)
+    pairs = [(one.argmax(1) == other.argmax(1)).float().mean().item() for one in seen for other in without]
+    assert found["unadapted"] == pytest.approx(sum(pairs) / len(pairs), abs=1e-5)
+    shares, prior = (torch.bincount(some, minlength=10) / len(some) for some in (answers, labels))
+    entropies = [-(some[some > 0] * some[some > 0].log()).sum() for some in (shares, prior)]
+    assert found["effective_classes"] == pytest.approx((entropies[0] - entropies[1]).exp().item(), abs=1e-4)
+    assert found["prior_distance"] == pytest.approx(0.5 * (shares - prior).abs().sum().item(), abs=1e-5)
+
+    probed = []
+    monkeypatch.setattr(estimators, "probe_accuracy", lambda *given: probed.append(given) or 0.25)
+    evidence.of("adapted", everything=True)
+    (of_target, given, of_source, wanted), (again, known, there, asked) = probed
+    assert torch.equal(given, answers)
+    assert torch.equal(wanted, labels)
+    assert torch.equal(known, labels)
+    assert torch.equal(asked, answers)
+    assert torch.equal(of_target, there)
+    assert torch.equal(of_source, again)
+    assert (len(of_target), len(of_source)) == (len(evidence.target), len(evidence.source))
+
+
+def test_stability_is_the_share_of_answers_that_stay(
+    finished: Adaptation, evidence: Evidence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unchanged = SimpleNamespace(of_target=lambda: SimpleNamespace(strong=lambda images: images))
+    gone = SimpleNamespace(of_target=lambda: SimpleNamespace(strong=torch.zeros_like))
+    answers = evidence.together("adapted").argmax(1)
+    on_gray = finished.classifier("adapted").probabilities(torch.full_like(evidence.target, 128)).argmax(1)
+    for view, expected in ((unchanged, 1.0), (gone, (on_gray == answers).float().mean().item())):
+        monkeypatch.setitem(POLICIES, "light", view)  # type: ignore[arg-type]
+        assert evidence.of("adapted")["stability"] == pytest.approx(expected, abs=1e-5)
 
 
 def test_it_reads_no_target_label(finished: Adaptation, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,6 +115,15 @@ def test_evaluation_repeats_the_result(finished: Adaptation) -> None:
         measure(finished, "nowhere")
 
 
+def test_the_classifiers_together_are_measured(finished: Adaptation) -> None:
+    test = finished.target.labelled("test")
+    one, two = finished.classifier("adapted").each_probabilities(test.pixels)
+    together = ((one + two).argmax(1) == test.labels).float().mean().item()
+    assert finished.run.result["ensemble_accuracy"] == pytest.approx(together, abs=1e-6)
+    right = [(each.argmax(1) == test.labels).float().mean().item() for each in (one, two)]
+    assert finished.run.result["accuracy"]["runs"] == pytest.approx(right, abs=1e-6)
+
+
 def test_every_snapshot_is_scored_without_labels_and_the_study_goes_on(finished: Adaptation) -> None:
     path = finished.run.path
     table = score_snapshots(finished, candidates(finished.run))

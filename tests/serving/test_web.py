@@ -103,11 +103,18 @@ class TestAnswers:
         assert "target" in found["likeness_in_words"]
 
     @pytest.mark.parametrize("to", ["target", "source"])
-    def test_it_redraws(self, to: str, client: AnyClient, finished: Adaptation) -> None:
-        response = client.post(f"/translate?to={to}", files={"file": ("a.png", png())})
+    def test_it_redraws(self, to: str, client: AnyClient, model: Model, finished: Adaptation) -> None:
+        content = png()
+        response = client.post(f"/translate?to={to}", files={"file": ("a.png", content)})
         assert response.headers["content-type"] == "image/png"
-        size = finished.config.image_size
-        assert Image.open(io.BytesIO(response.content)).size == (size, size)
+        size, translator = finished.config.image_size, finished.translator()
+        pixels = model.read(content, "a.png", 10_000)[None]
+        redrawn = {"target": translator(pixels)[0].int(), "source": translator.back(pixels)[0].int()}
+        seen = torch.from_numpy(np.array(Image.open(io.BytesIO(response.content)))).permute(2, 0, 1).int()
+        assert seen.shape == (3, size, size)
+        off = {name: int((seen - image).abs().max()) for name, image in redrawn.items()}
+        assert off.pop(to) <= 1  # rounded, and computed by other threads
+        assert min(off.values()) > 1
 
     def test_the_rest(self, client: AnyClient, finished: Adaptation) -> None:
         assert client.get("/health").json()["status"] == "ok"

@@ -40,6 +40,17 @@ def test_a_linear_relation_is_found() -> None:
         assert forecast["by"] == one
 
 
+def test_ridge_by_hand() -> None:
+    shares, accuracy = (0.2, 0.4, 0.6, 0.8), (0.3, 0.5, 0.4, 0.9)
+    model = ForecastModel.fit(("stability",), [{"stability": one} for one in shares], accuracy)
+    x, y = (np.log([one / (1 - one) for one in some]) for some in (shares, accuracy))
+    z = x / np.sqrt(np.mean(x**2))  # their mean is 0
+    assert model.mean == pytest.approx([0], abs=1e-9)
+    assert model.deviation == pytest.approx([x.std()], abs=1e-5)
+    assert model.intercept == pytest.approx(y.mean())
+    assert model.weights == pytest.approx([z @ (y - y.mean()) / (4 + 5)], rel=1e-4)  # z @ z = 4, and 5 on the diagonal
+
+
 def test_the_interval_is_of_log_odds_and_stays_among_shares() -> None:
     model = ForecastModel(NAMES, [0.0, 0.0], [1.0, 1.0], [1.0, 0.0], 0.0, low=-1.0, high=2.0)
     forecast = model.forecast({"stability": 0.5, "effective_classes": 1.0})
