@@ -17,7 +17,7 @@ from acclimate.commands import main
 from acclimate.pipeline.adapt import adapt
 from acclimate.reporting.analysis import Analysis, analyse
 from acclimate.runs.adaptation import Adaptation
-from helpers import REAL_DATA, TINY
+from helpers import FINISHED, REAL_DATA
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -32,7 +32,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Adaptation:
     """Return a finished tiny run of CycleGAN."""
-    return adapt("digits", "digits-m", preset="demo", out=tmp_path_factory.mktemp("runs") / "digits", **TINY)
+    return adapt("digits", "digits-m", preset="demo", out=tmp_path_factory.mktemp("runs") / "digits", **FINISHED)
 
 
 @pytest.fixture(scope="session")

@@ -37,7 +37,7 @@ from acclimate.training.compilation import _has_compiler
 from acclimate.training.engine import Engine
 from acclimate.training.loop import train
 from acclimate.training.state import load_tree
-from helpers import TINY, tiny
+from helpers import FINISHED, TINY, tiny
 
 
 def weights_digest(run: Path) -> dict[str, str]:
@@ -186,9 +186,9 @@ def test_a_finished_run_does_nothing_again(finished: Adaptation) -> None:
 
 
 def test_the_same_seed_gives_the_same_bytes(finished: Adaptation, tmp_path: Path) -> None:
-    again = adapt("digits", "digits-m", preset="demo", out=tmp_path / "again", **TINY)
+    again = adapt("digits", "digits-m", preset="demo", out=tmp_path / "again", **FINISHED)
     assert weights_digest(again.run.path) == weights_digest(finished.run.path)
-    other = adapt("digits", "digits-m", preset="demo", out=tmp_path / "other", seed=1, target_only=False, **TINY)
+    other = adapt("digits", "digits-m", preset="demo", out=tmp_path / "other", seed=1, target_only=False, **FINISHED)
     assert (
         weights_digest(other.run.path)["00000006.safetensors"]
         != weights_digest(finished.run.path)["00000006.safetensors"]
@@ -200,7 +200,7 @@ def test_sets_too_large_for_memory_give_the_same_bytes(
     finished: Adaptation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("acclimate.training.feed.SHARE", 0.0)
-    streamed = adapt("digits", "digits-m", preset="demo", out=tmp_path / "run", **TINY)
+    streamed = adapt("digits", "digits-m", preset="demo", out=tmp_path / "run", **FINISHED)
     assert weights_digest(streamed.run.path) == weights_digest(finished.run.path)
     for split in ("train", "val"):
         first, second = ((run.run.path / "translated" / f"{split}.npy").read_bytes() for run in (streamed, finished))
