@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import Tensor
 
 from acclimate import Adaptation
 from acclimate.data.augmentation import POLICIES
+from acclimate.pipeline.adapt import start
 from acclimate.pipeline.evidence import Evidence
+from acclimate.pipeline.stages import train_method
 from acclimate.runs.familiar import target_images
 from acclimate.trust import estimators
 from acclimate.trust.forecast import EVIDENCE, forecast_accuracy
+from helpers import tiny
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +92,27 @@ def test_it_reads_no_target_label(finished: Adaptation, monkeypatch: pytest.Monk
     evidence.findings("adapted")
     with pytest.raises(AssertionError, match="label"):
         finished.target.labelled("test")
+
+
+def test_a_method_that_decides_is_asked_what_it_sees_in_images_that_it_has_redrawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = start("digits", "digits-m", method="pixelda", out=tmp_path / "run", **tiny("pixelda", steps=2))
+    train_method(run)
+    val = run.data.source_val
+    redrawn, equal = run.translator()(val.pixels), torch.eye(10)[torch.arange(len(val)) % 10]
+    asked = []
+
+    def exchanges(pixels: Tensor) -> Tensor:
+        asked.append(pixels)
+        return torch.eye(10)[torch.where(val.labels == 1, 0, val.labels)]
+
+    classifier = SimpleNamespace(probabilities=exchanges, each_probabilities=lambda pixels: [equal])
+    monkeypatch.setattr(run, "classifier", lambda kind: classifier)
+    (found,) = Evidence(run).findings("adapted")
+    assert found == {"kind": "flip", "text": "100 % of redrawn source images of 1 are classified as 0"}
+    assert asked[0].shape == val.pixels.shape
+    assert (asked[0].float() - redrawn.float()).abs().mean() < (asked[0].float() - val.pixels.float()).abs().mean()
 
 
 def test_held_out_images_are_no_training_images_where_there_are_enough(

@@ -23,8 +23,8 @@ def test_classes_that_changed_places_and_one_that_looks_like_another() -> None:
     assert findings.flips(8 * torch.eye(4, dtype=torch.int64), CLASSES) == []
     counts = torch.tensor([[1, 9, 0, 0], [8, 2, 0, 0], [0, 0, 4, 6], [0, 0, 0, 10]])
     assert [one["text"] for one in findings.flips(counts, CLASSES)] == [
-        "cat and dog have changed places in redrawn images",
-        "60 % of the redrawn eel look like fox",
+        "cat and dog have changed places in redrawn source images",
+        "60 % of redrawn source images of eel are classified as fox",
     ]
 
 

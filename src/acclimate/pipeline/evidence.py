@@ -12,7 +12,7 @@ from torch import Tensor
 
 from acclimate.data.augmentation import POLICIES
 from acclimate.data.images import to_float, to_uint8
-from acclimate.data.sets import Images
+from acclimate.data.sets import Images, LabelledImages
 from acclimate.pipeline.translated import validation_images
 from acclimate.reporting.counts import count_pairs
 from acclimate.runs.adaptation import Adaptation
@@ -117,11 +117,19 @@ class Evidence:
         found = findings.collapse(joint, self.prior, classes)
         if not found:  # whose shares would only be those of the collapse
             found += findings.shift(joint, self.prior, classes)
-        if kind == "adapted" and adaptation.method_class.translates and not adaptation.method_decides:
-            redrawn = validation_images(adaptation, kind).first(SAMPLE)
+        if kind == "adapted" and adaptation.method_class.translates:
+            redrawn = self._redrawn()
             seen = adaptation.classifier(kind).probabilities(redrawn.pixels).argmax(1)
             found += findings.flips(count_pairs(redrawn.labels, seen, len(classes)), classes)
         return found
+
+    def _redrawn(self) -> LabelledImages:
+        """Return redrawn source images with labels, none of the training's."""
+        if not self.adaptation.method_decides:
+            return validation_images(self.adaptation, "adapted").first(SAMPLE)
+        val, seed = self.adaptation.data.source_val.first(SAMPLE), self.adaptation.config.seed
+        pixels = self.adaptation.translator().all(val.pixels, seed_for(seed, "evidence", "redrawn"))
+        return LabelledImages(pixels, val.labels)
 
     def _by_validation(self, kind: Kind) -> dict[str, float]:
         """Return what compares a classifier on the target with itself on images with labels; agreement of trainings."""

@@ -11,7 +11,7 @@ from acclimate.trust.forecast import COLLAPSED
 from acclimate.trust.scores import effective_classes
 
 FLIPPED = 0.5
-"""Share of a class's redrawn images that look like one other, from which on the class is called exchanged."""
+"""Share of a class's redrawn images that are classified as one other, from which on it is said."""
 
 SHIFTED = 0.15
 """Share of the target that would have to change class to have the source's shares, from which on it is said."""
@@ -36,12 +36,15 @@ def collapse(target: Tensor, prior: Tensor, classes: Sequence[str]) -> list[Find
 
 
 def flips(counts: Tensor, classes: Sequence[str]) -> list[Finding]:
-    """Name the classes whose redrawn images look like another.
+    """Name the classes whose redrawn images are classified as another.
+
+    The translator has changed the class, or the classifier has come to mistake it, as where features of one class are
+    laid on those of another.
 
     Parameters
     ----------
     counts
-        How often an image of class i is seen as class j once it is redrawn, int64 ``[K, K]``.
+        How often an image of class i is classified as j once it is redrawn, int64 ``[K, K]``.
     classes
         Class names.
     """
@@ -55,9 +58,10 @@ def flips(counts: Tensor, classes: Sequence[str]) -> list[Finding]:
     for one, other in to.items():
         if to.get(other) == one:
             if one < other:
-                found.append(f"{classes[one]} and {classes[other]} have changed places in redrawn images")
+                found.append(f"{classes[one]} and {classes[other]} have changed places in redrawn source images")
         else:
-            found.append(f"{100 * shares[one, other]:.0f} % of the redrawn {classes[one]} look like {classes[other]}")
+            share = f"{100 * shares[one, other]:.0f} %"
+            found.append(f"{share} of redrawn source images of {classes[one]} are classified as {classes[other]}")
     return [{"kind": "flip", "text": text} for text in found]
 
 
