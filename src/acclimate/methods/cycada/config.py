@@ -83,7 +83,7 @@ class CyCADAConfig(StageConfig, CycleConfig):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
         "fast": SHORT,
-        "full": {**SHORT, "steps": 2000, "classifier": "conv7"},
+        "full": {**SHORT, "steps": 2000, "classifier": "conv7", "feature_steps": 2000, "feature_lr": 1e-5},
     }
 
     def __post_init__(self) -> None:

@@ -42,7 +42,8 @@ class CyCADA(CycleGAN):
     six target images of ten, as on MNIST-M, the consistency else keeps G from drawing the others.
 
     When it fails: its word for the class is the source classifier's. Where that cannot read the target, the consistency
-    holds the generators to what it can read.
+    holds the generators to what it can read. The feature phase does not know classes: at ten times the authors' rate it
+    laid the ones of USPS on its zeros within 50 steps.
     """
 
     name = "cycada"
