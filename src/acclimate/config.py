@@ -189,6 +189,9 @@ class Config:
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {}, "fast": {}, "photos": {}}
 
+    formerly: ClassVar[Mapping[str, Any]] = {}
+    """What settings were in runs that do not name them, as they are older, where that is not the default."""
+
     def __post_init__(self) -> None:
         of_classifier = [f"classifier_{name}" for name in ("epochs", "batch_size", "patience", "plateau")]
         self._at_least(1, "checkpoint_every", "repeats", *of_classifier)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -53,6 +55,27 @@ def test_the_target_encoder_meets_the_new_discriminator() -> None:
     with torch.no_grad():
         mapping = -method.discriminator(method.target_encoder(T)).sigmoid().log().mean()
     assert logged["mapping"].item() == pytest.approx(mapping.item(), rel=1e-4)
+
+
+def test_the_target_encoder_rests_while_the_discriminator_guesses() -> None:
+    method = build(discriminator_floor=0.6)
+    last = method.discriminator[-1]
+    assert isinstance(last, torch.nn.Linear)
+    torch.nn.init.zeros_(last.weight)
+    torch.nn.init.zeros_(last.bias)
+    seen = watch_updates(method)
+    logged = method.adversarial_step(X, T)
+    assert logged["domain_accuracy"] == 0.5
+    assert logged["mapping"].item() == pytest.approx(math.log(2), abs=1e-2)
+    assert [name for name, _ in seen] == ["discriminator"]
+    torch.nn.init.normal_(method.source_encoder.head[-1].bias, std=50)  # any source image from any target image
+    for _ in range(200):
+        logged = method.adversarial_step(X, T)
+        if len(seen) > 1 and seen[-1][0] == "target":
+            break
+        assert logged["domain_accuracy"] <= 0.6
+    assert seen[-1] == ("target", parameters_of(method, "target_encoder"))
+    assert logged["domain_accuracy"] > 0.6
 
 
 def test_the_target_encoder_starts_as_a_copy_of_the_trained_source_encoder() -> None:

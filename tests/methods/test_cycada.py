@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,11 @@ from acclimate.methods.base import AdaptationData, Task
 from acclimate.methods.cycada.config import CyCADAConfig
 from acclimate.methods.cycada.method import CyCADA
 from acclimate.methods.cyclegan.method import CycleGAN
+from acclimate.pipeline.adapt import start
+from acclimate.reporting.tables import preset_of
+from acclimate.runs.adaptation import Adaptation
 from acclimate.training.engine import Engine
+from acclimate.training.state import read_json, write_json
 from helpers import batch, gradients, parameters_of, watch_updates
 
 TASK = Task(3, 16, ("a", "b", "c"))
@@ -104,7 +109,7 @@ def test_without_weight_its_translator_is_cyclegans() -> None:
 
 
 def test_who_learns_in_which_phase() -> None:
-    method = build()
+    method = build(feature_floor=0.0)
     source, translator, pixel, feature = method.phases(data())
     assert [phase.name for phase in (source, translator, pixel, feature)] == [
         "source",
@@ -170,6 +175,24 @@ def redrawn(generator: torch.nn.Module) -> Tensor:
     with torch.no_grad():
         images: Tensor = generator.eval()(pixels)
     return images
+
+
+def test_the_target_copy_rests_as_the_authors_does_but_in_fast() -> None:
+    assert build().adda.config.discriminator_floor == 0.6
+    assert build(feature_floor=0.0).adda.config.discriminator_floor == 0.0
+    floors = {name: CyCADAConfig.preset(name).feature_floor for name in CyCADAConfig.presets}
+    assert floors == {"paper": 0.6, "fast": 0.0, "full": 0.6}
+
+
+def test_runs_older_than_the_floor_had_none(tmp_path: Path) -> None:
+    run = start("digits", "digits-m", method="cycada", preset="fast", out=tmp_path / "run").run
+    stored = read_json(run.path / "config.json")
+    assert stored["config"].pop("feature_floor") == 0.0
+    result = stored | {"versions": {"acclimate": "0.2.0"}}
+    assert preset_of(result) == "fast"
+    assert preset_of(result | {"preset": "full"}) == "fast"  # which it is, whatever it was called
+    write_json(run.path / "config.json", stored)
+    assert Adaptation(run.path).config.feature_floor == 0.0  # type: ignore[attr-defined]
 
 
 def test_the_target_copy_classifies() -> None:

@@ -177,7 +177,7 @@ def preset_of(result: Mapping[str, Any]) -> str:
         return name
     recorded, told = result.get("config", {}), result.get("changes", {})
     aside = {"seed", *told, *BESIDE, *(("image_size", "interpolation") if recorded.get("backbone") else ())}
-    before = {field.name: field.default for field in fields(presets)}
+    before: Mapping[str, Any] = {**{field.name: field.default for field in fields(presets)}, **presets.formerly}
 
     def is_it(preset: str) -> bool:
         now = asdict(presets.preset(preset))

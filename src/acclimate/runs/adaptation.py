@@ -57,7 +57,7 @@ class Adaptation:
         config_class = find_config(stored["method"])
         if unknown := stored["config"].keys() - {item.name for item in fields(config_class)}:
             raise RunError(f"{self.run.path} is of another version of acclimate: no setting {min(unknown)!r} here")
-        self.config: Config = config_class(**stored["config"])
+        self.config: Config = config_class(**{**config_class.formerly, **stored["config"]})
         self.engine = Engine.choose(device or stored["device"], self.config.precision)
 
     @property

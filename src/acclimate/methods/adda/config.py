@@ -25,6 +25,8 @@ class ADDAConfig(MethodConfig):
         L2 penalty on the weights in the source phase.
     beta1
         Adam's first decay rate in the adversarial phase.
+    discriminator_floor
+        Accuracy of the discriminator on a batch up to which the target encoder rests; 0 never rests.
     """
 
     source_steps: int = 10_000
@@ -34,6 +36,7 @@ class ADDAConfig(MethodConfig):
     batch_size: int = 128
     lr: float = 2e-4
     beta1: float = 0.5
+    discriminator_floor: float = 0.0
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
@@ -45,4 +48,4 @@ class ADDAConfig(MethodConfig):
         self._at_least(1, "source_steps")
         self._above_zero("source_lr")
         self._at_least(0, "weight_decay")
-        self._below_one("beta1")
+        self._below_one("beta1", "discriminator_floor")

@@ -31,6 +31,7 @@ SHORT: Mapping[str, Any] = {
     "feature_steps": 500,
     "feature_batch_size": 64,
     "feature_lr": 1e-4,
+    "feature_floor": 0.0,
     "snapshots": 10,
 }
 """CyCADA in minutes: CycleGAN's ``short`` with a judge that is heard where it is sure."""
@@ -63,6 +64,9 @@ class CyCADAConfig(StageConfig, CycleConfig):
         Adam's learning rate in the feature-level phase.
     feature_beta1
         Adam's first decay rate there.
+    feature_floor
+        Accuracy of the discriminator on a batch there up to which the target's copy rests; 0 never rests. What it would
+        learn from a discriminator that guesses is to wander off.
     """
 
     epochs: int = 75
@@ -79,12 +83,22 @@ class CyCADAConfig(StageConfig, CycleConfig):
     task_lr: float = 1e-4
     feature_lr: float = 1e-5
     feature_beta1: float = 0.9
+    feature_floor: float = 0.6
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
         "fast": SHORT,
-        "full": {**SHORT, "steps": 2000, "classifier": "conv7", "feature_steps": 2000, "feature_lr": 1e-5},
+        "full": {
+            **SHORT,
+            "steps": 2000,
+            "classifier": "conv7",
+            "feature_steps": 2000,
+            "feature_lr": 1e-5,
+            "feature_floor": 0.6,
+        },
     }
+
+    formerly: ClassVar[Mapping[str, Any]] = {"feature_floor": 0.0}
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -92,4 +106,4 @@ class CyCADAConfig(StageConfig, CycleConfig):
         self._above_zero("task_lr", "feature_lr")
         self._at_least(0, "semantic_weight")
         self._share("sure")
-        self._below_one("feature_beta1")
+        self._below_one("feature_beta1", "feature_floor")

@@ -36,14 +36,14 @@ class CyCADA(CycleGAN):
 
     Departures: U-Nets and PatchGANs are CycleGAN's here. f_S is trained beforehand, as in the paper; the authors' code
     trains it along, leaves the consistency out while it is poor, has the source's labels in the first term, and doubles
-    G's adversarial term. Images are redrawn whenever they are drawn. The target's copy also learns while the
-    discriminator is poor. Both classifiers are the run's network, where the paper uses ``lenet``. In the preset fast
-    f_S learns from augmented images (``source_augment``) and is believed where it is sure (``sure``): where it reads
-    six target images of ten, as on MNIST-M, the consistency else keeps G from drawing the others.
+    G's adversarial term. Images are redrawn whenever they are drawn. Both classifiers are the run's network, where the
+    paper uses ``lenet``. The source's copy of f_T drops nothing out. In the presets fast and full f_S learns from
+    augmented images (``source_augment``) and is believed where it is sure (``sure``): where it reads six target images
+    of ten, as on MNIST-M, the consistency else keeps G from drawing the others.
 
     When it fails: its word for the class is the source classifier's. Where that cannot read the target, the consistency
-    holds the generators to what it can read. The feature phase does not know classes: at ten times the authors' rate it
-    laid the ones of USPS on its zeros within 50 steps.
+    holds the generators to what it can read. The feature phase does not know classes: in the preset fast, whose copy
+    learns ten times as fast and does not rest while the discriminator guesses, it may lay one class on another.
     """
 
     name = "cycada"
@@ -67,6 +67,7 @@ class CyCADA(CycleGAN):
             steps=config.feature_steps,
             lr=config.feature_lr,
             beta1=config.feature_beta1,
+            discriminator_floor=config.feature_floor,
         )
         self.adda = ADDA(stage, task, engine)
 
