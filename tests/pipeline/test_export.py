@@ -111,7 +111,7 @@ def test_others_may_read_an_export(exported: Path) -> None:
 
 def test_the_card_tells_numbers_and_limits(exported: Path, finished: Adaptation) -> None:
     text = (exported / "README.md").read_text()
-    assert f"{100 * finished.run.result['accuracy']['mean']:.1f} %" in text
+    assert f"{100 * finished.run.result['ensemble_accuracy']:.1f} %" in text
     assert "digits → digits-m" in text
     assert "## Limits" in text
 
