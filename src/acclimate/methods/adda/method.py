@@ -95,9 +95,8 @@ class ADDA(Method):
         self._update("discriminator", loss)
         with self.engine.autocast(), frozen(self.discriminator):
             mapping = bce(self.discriminator(encoded_t), 1)
-        accuracy = self.engine.processes.average(discriminator_accuracy(on_x.sigmoid(), on_t.sigmoid()))
-        floor = self.config.discriminator_floor
-        if not floor or accuracy > floor:
+        accuracy, floor = discriminator_accuracy(on_x.sigmoid(), on_t.sigmoid()), self.config.discriminator_floor
+        if not floor or self.engine.processes.average(accuracy) > floor:
             self._update("target", mapping)
         return {"discriminator": loss, "mapping": mapping, "domain_accuracy": accuracy}
 
