@@ -212,6 +212,43 @@ def test_one_process_interrupted_in_a_short_phase_stops_all_at_its_end(tmp_path:
     assert Run(tmp_path / "run").load_checkpoint("toy")["step"] == 4  # type: ignore[index]
 
 
+RESTS = """
+import torch
+from acclimate.methods.adda.config import ADDAConfig
+from acclimate.methods.adda.method import ADDA
+from acclimate.methods.base import Task
+from acclimate.training.distributed import joined, processes
+from acclimate.training.engine import Engine
+from helpers import batch, watch_updates
+
+torch.set_num_threads(1)
+with joined("cpu"):
+    group = processes()
+    torch.manual_seed(0)
+    method = ADDA(ADDAConfig(discriminator_floor=0.6), Task(3, 16, ("a", "b")), Engine(processes=group))
+    seen = watch_updates(method)
+    moved, alone = "", ""
+    for step in range(40):
+        x, t = group.share(batch(step, 4)), group.share(batch(100 + step, 4))
+        alone += "01"[method.adversarial_step(x, t)["domain_accuracy"].item() > 0.6]
+        moved += "01"["target" in dict(seen)]
+        seen.clear()
+    print(f"process {group.rank} moved {moved}")
+    print(f"process {group.rank} alone {alone}")
+"""
+
+
+def test_the_processes_agree_on_when_the_target_encoder_rests(tmp_path: Path) -> None:
+    script = tmp_path / "rests.py"
+    script.write_text(RESTS)
+    said = finish(torchrun(2, str(script), PYTHONPATH=IMPORTED))
+    moved, alone = (re.findall(rf"process \d {word} ([01]{{40}})$", said, re.MULTILINE) for word in ("moved", "alone"))
+    assert len(moved) == 2
+    assert moved[0] == moved[1]
+    assert set(moved[0]) == {"0", "1"}  # it rested, and not always
+    assert alone[0] != alone[1]  # of what each saw by itself: there one would have waited for the other
+
+
 @pytest.mark.parametrize("method", ["sbada-gan", "dann"])
 def test_methods_with_pools_and_batch_norm_resume_as_an_unbroken_run(method: str, tmp_path: Path) -> None:
     settings = tiny(method, batch_size=8, steps=120, checkpoint_every=10, repeats=1, target_only=False)
