@@ -23,6 +23,8 @@ from acclimate.data.images import write_png
 from acclimate.pipeline.adapt import start
 from acclimate.pipeline.stages import run_stages
 from acclimate.runs.adaptation import Adaptation
+from acclimate.runs.inference import read_files
+from acclimate.training.state import read_json, write_json
 from helpers import TINY, tiny
 
 OPTIONS = [f"--{key.replace('_', '-')}={value}" for key, value in TINY.items()]
@@ -145,6 +147,36 @@ def test_predict_csv_and_json_lines(finished: Path, run_cli: Cli, make_folder: C
     assert (code, "bad.png: not a readable image" in err) == (2, True)
     assert run_cli("predict", finished, folder / "bad.png")[0] == 2
     assert run_cli("predict", finished, folder / "none.png")[0] == 2
+
+
+def test_predict_asks_the_classifier_that_the_run_recommends(
+    finished: Path, run_cli: Cli, make_folder: Callable[..., Path]
+) -> None:
+    folder = make_folder("mine", ("a", "b"), 4)
+    adaptation = Adaptation(finished)
+    files, pixels = read_files(adaptation, [folder])
+    said = {}
+    for kind in ("adapted", "source-only"):
+        code, out, err = run_cli("predict", finished, folder, "--kind", kind)
+        assert (code, err) == (0, "")
+        rows = list(csv.DictReader(io.StringIO(out)))
+        assert [Path(row["file"]) for row in rows] == files
+        said[kind] = [float(row["probability"]) for row in rows]
+    expected = adaptation.classifier("source-only").probabilities(pixels).max(1).values
+    assert said["source-only"] == pytest.approx(expected.tolist(), abs=1e-5)
+    own = [float(row["probability"]) for row in csv.DictReader(io.StringIO(run_cli("predict", finished, folder)[1]))]
+    assert said["adapted"] == own != said["source-only"]
+    code, _, err = run_cli("predict", finished, folder, "--kind", "source-only-augmented")
+    assert (code, "no classifier source-only-augmented; it has source-only, adapted, target-only" in err) == (2, True)
+
+
+def test_the_summary_tells_how_to_use_the_classifier_that_it_recommends(finished: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    stored = read_json(run / "result.json")
+    for use in ("unadapted", "adapted"):
+        write_json(run / "result.json", stored | {"recommendation": {"use": use, "sure": 0.8}})
+        command = f"acclimate predict {run} IMAGES --kind source-only"
+        assert (command in summary_table(Adaptation(run))) == (use == "unadapted")
 
 
 def test_predict_says_what_it_passes_over(finished: Path, run_cli: Cli, make_folder: Callable[..., Path]) -> None:

@@ -96,7 +96,7 @@ def run_command(tokens: Sequence[str]) -> Any:
         source
             A domain (acclimate data list) or a folder with one subfolder a class.
         target
-            A domain or a folder of images; labels are neither needed nor used.
+            A domain or a folder of images; labels are not needed. If there are some, only target-only learns from them.
         resume
             Go on with this run; everything is taken from it. With a larger --steps, --epochs or --stage-steps it goes
             on beyond its end.
@@ -294,6 +294,8 @@ def summary_table(adaptation: Adaptation) -> str:
     lines.append(f"  took         {before}{training:.1f} minutes of training{beside}")
     lines.append(f"  result       {path / 'result.json'}")
     lines.append(f"  next         acclimate report {path}")
+    if result.get("recommendation", {}).get("use") == "unadapted":
+        lines.append(f"               acclimate predict {path} IMAGES --kind {result['unadapted']['kind']}")
     return "\n".join(lines)
 
 

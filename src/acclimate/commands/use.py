@@ -10,6 +10,7 @@ from typing import Literal
 
 from acclimate.commands.options import RunDevice, RunPath
 from acclimate.errors import AcclimateError
+from acclimate.runs.kinds import Kind
 
 
 def evaluate(run: RunPath, domain: str | None = None, /, *, device: RunDevice = None) -> None:
@@ -52,17 +53,21 @@ def predict(
     images: list[Path],
     /,
     *,
+    kind: Kind | None = None,
     format: Literal["csv", "jsonl"] = "csv",  # noqa: A002
     abstain_below: float = 0.0,
     strict: bool = False,
     device: RunDevice = None,
 ) -> None:
-    """Classify images with a run's adapted classifier; file, class and probability go to standard output.
+    """Classify images with a run's classifier; file, class and probability go to standard output.
 
     Parameters
     ----------
     images
         Image files, or folders of them in any nesting.
+    kind
+        Which of the run's classifiers: by default its own, the adapted one; source-only and source-only-augmented are
+        those without adaptation, for a run that recommends them.
     format
         csv with a header, or one JSON object a line.
     abstain_below
@@ -76,7 +81,7 @@ def predict(
     if not 0 <= abstain_below <= 1:
         raise AcclimateError(f"--abstain-below must be 0 to 1, not {abstain_below:g}")
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    predictions = predict_files(Adaptation(run, device), images, strict=strict)
+    predictions = predict_files(Adaptation(run, device), images, kind=kind, strict=strict)
     for number, (file, best, probability) in enumerate(predictions):
         name = best if probability >= abstain_below else None
         if format == "csv":

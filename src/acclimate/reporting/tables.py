@@ -303,7 +303,8 @@ def matrix_table(results: Sequence[Result], style: Format = "markdown", *, folde
         return table
     mark = "% " if style == "latex" else "- "
     explained = (
-        "Accuracy in % on the target's test images; in brackets the published number (published.json has sources;"
+        "Accuracy in % on the target's test images; in brackets the published number (sources:"
+        " src/acclimate/reporting/published.json;"
         " of a part of a domain, such as svhn-8k, that on the whole) and our distance from it in points."
     )
     files = [mark + note for note in notes]

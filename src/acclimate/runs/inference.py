@@ -17,12 +17,13 @@ from acclimate.data.domains.base import SPLITS, SplitName
 from acclimate.data.images import read_image, read_whole, write_png
 from acclimate.data.listing import as_path, list_images
 from acclimate.data.reading import read_in_order
-from acclimate.errors import DataError
+from acclimate.errors import DataError, RunError
 from acclimate.progress import progress, say, shown
 from acclimate.runs.adaptation import Adaptation
 from acclimate.runs.evaluation import EVALUATION_BATCH, interval, share, summary
 from acclimate.runs.familiar import familiarity_if_known
 from acclimate.runs.kept import Kept
+from acclimate.runs.kinds import Kind
 from acclimate.runs.last_features import last_features
 from acclimate.runs.translation import Translator
 from acclimate.training.engine import seed_for
@@ -120,20 +121,30 @@ def _write(pixels: Tensor, output: Path, name: Path, written: set[Path]) -> None
 
 
 def predict_files(
-    adaptation: Adaptation, paths: Sequence[Path], *, strict: bool = False
+    adaptation: Adaptation, paths: Sequence[Path], *, kind: Kind | None = None, strict: bool = False
 ) -> Iterator[tuple[Path, str, float]]:
     """Classify image files, or folders of them; yield path, class name and its probability.
 
-    Unreadable images are named and skipped. In the end it is said if the images look like nothing that the classifier
-    was adapted to.
+    Unreadable images are named and skipped. In the end it is said if the images look like nothing that the run's own
+    classifier was adapted to.
+
+    Parameters
+    ----------
+    kind
+        Which of the run's classifiers; None for its own, whose probabilities alone are calibrated.
 
     Raises
     ------
     DataError
         A path does not exist, no image is readable, or with ``strict`` one is not.
+    RunError
+        The run has no classifier of that kind.
     """
-    classifier, strangeness = adaptation.calibrated().uncached(), list[Tensor]()
-    known = familiarity_if_known(adaptation)
+    kinds, own = adaptation.trained_kinds(), kind in (None, adaptation.own_kind)
+    if not own and kind not in kinds:
+        raise RunError(f"{adaptation.run.path} has no classifier {kind}; it has {', '.join(kinds)}")
+    classifier = (adaptation.calibrated() if own else adaptation.classifier(kind)).uncached()
+    known, strangeness = familiarity_if_known(adaptation) if own else None, list[Tensor]()
     for names, pixels in _batches(adaptation, paths, strict):
         seen = classifier.seen(pixels)
         best = classifier.probabilities(seen).max(1)
