@@ -373,7 +373,7 @@ def test_too_few_images_for_a_batch_is_said(make_folder: Callable[..., Path], tm
 
 
 def launch(run: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "acclimate", "run", "--resume", str(run), "--threads", "2"]
+    command = [sys.executable, "-m", "acclimate", "run", "--resume", str(run), "--threads", "1"]
     with open(run / "stderr.txt", "w") as errors:
         return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
 
